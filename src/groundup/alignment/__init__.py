@@ -1,0 +1,1 @@
+"""Supervised fine-tuning and reinforcement learning on verifiable instructions."""

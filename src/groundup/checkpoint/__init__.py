@@ -1,0 +1,1 @@
+"""Self-contained, atomic, hashed checkpoints without pickle."""

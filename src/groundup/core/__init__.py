@@ -1,0 +1,1 @@
+"""Errors, configs, runs, logging, seeds, provenance: what every layer needs. No torch."""

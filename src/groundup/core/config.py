@@ -1,0 +1,97 @@
+"""Configs: frozen dataclasses to JSON and back, strictly.
+
+An unknown key, a wrong type or an impossible value is a `ConfigError` that names the place (`model.width`) and, for a
+key that does not exist, the nearest field. Types are checked by pydantic in strict mode (no string becomes a number);
+combinations are checked by each class in `__post_init__`. Tuples are JSON arrays, paths are strings.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from groundup.core.errors import ConfigError
+from groundup.core.files import read_json
+
+T = TypeVar("T")
+
+
+def encode(config: Any) -> Any:  # noqa: ANN401 - a dataclass in, JSON values out
+    """A config (or a value inside one) as JSON values; `decode(type(config), encode(config)) == config`."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: encode(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Path):
+        return str(config)
+    if isinstance(config, (list, tuple)):
+        return [encode(item) for item in config]
+    if isinstance(config, dict):
+        return {key: encode(value) for key, value in config.items()}
+    return config
+
+
+def decode(cls: type[T], data: Any, source: str = "config") -> T:  # noqa: ANN401
+    """Build a config of class `cls` from JSON values; `source` (a file name) is named in errors."""
+    from pydantic import TypeAdapter, ValidationError
+
+    _reject_unknown_keys(cls, data, source, "")
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or cls.__name__
+        message = first["msg"].removeprefix("Value error, ")
+        value = "" if first["type"] == "missing" else f" (found {_short(first['input'])})"
+        raise ConfigError(f"{source}: {place}: {message}{value}.".replace("..", ".")) from None
+
+
+def load(cls: type[T], path: Path) -> T:
+    """Read a config of class `cls` from a JSON file."""
+    return decode(cls, read_json(path), source=str(path))
+
+
+def fingerprint(*values: Any) -> str:  # noqa: ANN401
+    """A short hash of configs and JSON values: equal exactly when their JSON forms are."""
+    text = json.dumps([encode(value) for value in values], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """The words ` Did you mean ...?`, or the list of what is known, for an error about an unknown name."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
+
+
+def _reject_unknown_keys(kind: Any, data: Any, source: str, place: str) -> None:  # noqa: ANN401
+    """Walk dataclasses, and dataclasses inside optional, tuple and dict types, along the data."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(data, dict):
+            what = place or kind.__name__
+            raise ConfigError(f"{source}: {what} must be an object with named fields (found {_short(data)}).")
+        hints = typing.get_type_hints(kind)
+        for key, value in data.items():
+            inner = f"{place}.{key}" if place else str(key)
+            if key not in hints:
+                raise ConfigError(f"{source}: unknown key {inner!r}; {nearest(key, hints)}")
+            _reject_unknown_keys(hints[key], value, source, inner)
+        return
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        classes = [argument for argument in arguments if dataclasses.is_dataclass(argument)]
+        if len(classes) == 1 and isinstance(data, dict):
+            _reject_unknown_keys(classes[0], data, source, place)
+    elif typing.get_origin(kind) is tuple and isinstance(data, list) and arguments:
+        for index, item in enumerate(data):
+            _reject_unknown_keys(arguments[0], item, source, f"{place}[{index}]")
+    elif typing.get_origin(kind) is dict and isinstance(data, dict) and len(arguments) == 2:
+        for key, item in data.items():
+            _reject_unknown_keys(arguments[1], item, source, f"{place}.{key}")
+
+
+def _short(value: Any) -> str:  # noqa: ANN401
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

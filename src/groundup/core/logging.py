@@ -1,0 +1,40 @@
+"""Messages: people read them on stderr, the run keeps them in `log.txt` with time, level and source."""
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from groundup.core.errors import OutputError
+
+console = Console(stderr=True)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a module: `get_logger(__name__)`."""
+    return logging.getLogger(name)
+
+
+def log_to_console(level: int = logging.INFO) -> None:
+    """Show the messages of groundup on stderr; called once by the command line."""
+    logger = logging.getLogger("groundup")
+    logger.setLevel(level)
+    logger.handlers = [h for h in logger.handlers if not isinstance(h, RichHandler)]
+    handler = RichHandler(console=console, show_path=False, show_level=False, show_time=False, markup=False)
+    handler.setLevel(level)
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+def log_to_file(path: Path) -> logging.Handler:
+    """Append messages to a run's `log.txt`; returns the handler so that the run can close it."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {(error.strerror or str(error)).lower()}.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("groundup")
+    logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+    logger.addHandler(handler)
+    return handler

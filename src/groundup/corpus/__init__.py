@@ -1,0 +1,1 @@
+"""Raw text to kept documents: sources, cleaning, filters, deduplication, splits; and the n-gram baseline. No torch."""

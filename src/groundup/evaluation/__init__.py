@@ -1,0 +1,1 @@
+"""Bits per byte, baselines, verifiable tasks, and the statistics around them."""

@@ -1,0 +1,1 @@
+"""Tensor operations with a reference and a dispatch that is recorded in a run's provenance."""

@@ -1,0 +1,1 @@
+"""Named configurations: Python functions that return a config value."""
