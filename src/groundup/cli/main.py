@@ -2,12 +2,15 @@
 
 Each verb is a module with a dataclass `Args` (its docstring is the help) and `run(args)`. Only the chosen verb's module
 is imported, and its `Args` never imports torch, so help is instant.
+
+Exit codes: 0 done; 1 a fault that the user can mend, told in one sentence; 2 wrong usage; 130 interrupted. Any other
+fault is ours and keeps its traceback.
 """
 
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from groundup.core.errors import GroundupError
 
@@ -32,7 +35,30 @@ EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    try:
+        code = _answer(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue where it was.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except GroundupError as error:
+        return _fault(str(error))
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _fault(f"{place}{error.strerror.lower()}.")
+    return code
+
+
+def _answer(words: Sequence[str]) -> int:
+    """Help, the version, or a verb's work; returns the exit code."""
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
+    if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
     if words[0] == "--version":
@@ -40,69 +66,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"groundup {__version__}")
         return 0
-    verb, rest = _split_verb(words)
-    if verb is None:
-        return EXIT_USAGE if rest else 0
-    return _run(verb, rest)
+    verb, rest = split_verb(words)
+    if verb is not None:
+        return _run(verb, rest)
+    group = verbs_of(words[0])
+    if group and (len(words) == 1 or words[1] in ("-h", "--help")):
+        print(_table(group, "groundup "))
+        return 0
+    from groundup.core.config import nearest
+
+    wanted = " ".join(words[:2]) if group else words[0]
+    print(f"error: there is no verb {wanted!r}; {nearest(wanted, group or VERBS)}", file=sys.stderr)
+    return EXIT_USAGE
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
     import tyro
 
-    from groundup.core.logging import console, log_to_console
+    from groundup.core.logging import log_to_console
 
     module = importlib.import_module(f"groundup.cli.{verb.replace(' ', '_')}")
     log_to_console()
+    if {"-h", "--help"} & set(words):
+        print(f"{describe(module.Args)}\n")  # here, because tyro would join the lines of a paragraph into one
+    options = {"prog": f"groundup {verb}", "description": "", "config": (tyro.conf.CascadeSubcommandArgs,)}
+    if hasattr(module, "defaults"):  # a verb with recipes: its options start from the chosen one
+        options["default"] = module.defaults(words)
     try:
-        args = tyro.cli(
-            module.Args, prog=f"groundup {verb}", args=list(words), config=(tyro.conf.CascadeSubcommandArgs,)
-        )
-        module.run(args)
-    except GroundupError as error:
-        console.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        return EXIT_FAULT
-    except SystemExit as leave:
+        args = tyro.cli(module.Args, args=list(words), **options)
+    except SystemExit as leave:  # 0 after --help, 2 after a message about the options
         return leave.code if isinstance(leave.code, int) else EXIT_USAGE
-    except KeyboardInterrupt:
-        console.print("stopped; run the same command again to continue where it was.", highlight=False)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.filename is None and error.strerror is None:
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        reason = (error.strerror or str(error)).lower()
-        console.print(f"[bold red]error:[/] {_escape(place + reason)}.", highlight=False, soft_wrap=True)
-        return EXIT_FAULT
+    module.run(args)
     return 0
 
 
-def _split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The longest known verb at the front and what follows; a message on stderr where there is none."""
+def split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The longest known verb at the front, or None, and the words behind it."""
     for length in (2, 1):
         verb = " ".join(words[:length])
         if verb in VERBS:
             return verb, list(words[length:])
-    group = [verb for verb in VERBS if verb.split()[0] == words[0]]
-    if group and (len(words) == 1 or words[1] in ("-h", "--help")):
-        print("\n".join(f"groundup {verb:<18} {VERBS[verb]}" for verb in group))
-        return None, []
-    from groundup.core.config import nearest
-
-    wanted = " ".join(words[:2]) if group else words[0]
-    print(f"error: there is no verb {wanted!r}; {nearest(wanted, group or VERBS)}", file=sys.stderr)
     return None, list(words)
 
 
+def verbs_of(group: str) -> list[str]:
+    """The verbs that begin with a word: `corpus build` for `corpus`."""
+    return [verb for verb in VERBS if verb.split()[0] == group]
+
+
+def describe(args_class: type) -> str:
+    """A docstring as help: paragraphs are wrapped to the terminal, blocks with indented lines (examples) kept."""
+    import inspect
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size().columns, 100)
+    blocks = inspect.cleandoc(args_class.__doc__ or "").split("\n\n")
+    return "\n\n".join(block if "\n " in block else textwrap.fill(block, width) for block in blocks)
+
+
+def _table(verbs: Iterable[str], before: str) -> str:
+    return "\n".join(f"{before}{verb:<18} {VERBS[verb]}" for verb in verbs)
+
+
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<18} {text}" for verb, text in VERBS.items())
     return f"""groundup: a language model from the ground up
 
 usage: groundup VERB [options]      groundup VERB --help for its options and examples
 
-{verbs}
+{_table(VERBS, "  ")}
 
 examples:
   groundup quickstart
@@ -110,8 +142,13 @@ examples:
   groundup serve runs/quickstart"""
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _fault(sentence: str) -> int:
+    from rich.text import Text
+
+    from groundup.core.logging import console
+
+    console.print(Text.assemble(("error: ", "bold red"), sentence), highlight=False, soft_wrap=True)
+    return EXIT_FAULT
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Messages: people read them on stderr, the run keeps them in `log.txt` with time, level and source."""
 
 import logging
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,7 @@ def log_to_console(level: int = logging.INFO) -> None:
 def log_to_file(path: Path) -> logging.Handler:
     """Append messages to a run's `log.txt`; returns the handler so that the run can close it."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _RunLogHandler(path, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {(error.strerror or str(error)).lower()}.") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -38,3 +39,14 @@ def log_to_file(path: Path) -> logging.Handler:
     logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
     logger.addHandler(handler)
     return handler
+
+
+class _RunLogHandler(logging.FileHandler):
+    """A log file whose full disk is an error in one sentence; the standard handler prints a traceback and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(f"Cannot write {self.baseFilename}: {reason}. Free space there.") from error
+        super().handleError(record)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -16,7 +17,7 @@ Advance = Callable[..., None]
 
 @contextmanager
 def progress(description: str, total: int | None, *, done: int = 0) -> Iterator[Advance]:
-    """Show a bar while the block runs; yields `advance(count=1, note="")`, where the note is shown behind the bar.
+    """Show a bar while the block runs; yields `advance(count=1, note=None)`, where the note is shown behind the bar.
 
     `done` is where a resumed piece of work starts; it counts as finished but not towards the speed.
     """
@@ -37,7 +38,8 @@ def _bar(description: str, total: int | None, done: int) -> Iterator[Advance]:
         task = bar.add_task(description, total=total, completed=done, note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:
-            bar.update(task, advance=count, **({} if note is None else {"note": note}))
+            fields: dict[str, Any] = {} if note is None else {"note": note}
+            bar.update(task, advance=count, **fields)
 
         yield advance
 
@@ -45,6 +47,7 @@ def _bar(description: str, total: int | None, done: int) -> Iterator[Advance]:
 def _lines(description: str, total: int | None, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
     position = done
+    of = f"/{total}" if total else ""
 
     def advance(count: int = 1, note: str | None = None) -> None:
         nonlocal last, position
@@ -52,10 +55,11 @@ def _lines(description: str, total: int | None, done: int) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            of, eta = "", ""
-            if total:
-                remaining = (now - start) / max(position - done, 1) * (total - position)
-                of, eta = f"/{total}", f", eta {remaining:.0f} s"
+            eta = ""
+            if total and position > done:
+                eta = f", eta {(now - start) / (position - done) * max(total - position, 0):.0f} s"
             logger.info("%s %d%s%s%s", description, position, of, eta, f"  {note}" if note else "")
 
     yield advance
+    if last > start:  # it took long enough for lines, so it deserves a last one
+        logger.info("%s %d%s in %.0f s", description, position, of, time.monotonic() - start)

@@ -7,14 +7,16 @@
                 result.json       written last, {"fingerprint", "seconds", ...}; where it is, the run is whole
 
 The fingerprint hashes the config and the fingerprints of the inputs, so a finished run is reused exactly when it would
-come out the same again, and an unfinished one of the same fingerprint is continued.
+come out the same again, and an unfinished one of the same fingerprint is continued. A folder that holds anything but a
+run is refused; one process at a time may have a run open.
 """
 
+import fcntl
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,13 +24,23 @@ from typing import Any, Self
 
 from groundup.core.config import encode, fingerprint
 from groundup.core.errors import InputError, OutputError
-from groundup.core.files import clear_temporaries, read_json, require_writable, write_json
-from groundup.core.logging import log_to_file
+from groundup.core.files import (
+    TEMPORARY_PREFIX,
+    clear_temporaries,
+    read_json,
+    remove,
+    require_writable,
+    write_json,
+    write_text,
+)
+from groundup.core.logging import get_logger, log_to_file
 from groundup.core.provenance import provenance
+
+logger = get_logger(__name__)
 
 
 class Run:
-    """An open run folder; use as a context manager. State: the folder and the open metrics and log files."""
+    """An open run folder; use as a context manager. State: the folder, its lock, the open metrics and log files."""
 
     def __init__(self, directory: Path, config: Any, inputs: dict[str, str] | None = None) -> None:  # noqa: ANN401
         """Open or continue a run: `config` is a dataclass, `inputs` maps each input's name to its fingerprint.
@@ -38,22 +50,32 @@ class Run:
         self.directory = directory
         self.fingerprint = fingerprint(config, inputs or {})
         require_writable(directory)
-        clear_temporaries(directory)
-        if _recorded_fingerprint(directory) not in (None, self.fingerprint):
-            clear(directory)
-        write_json(directory / "config.json", encode(config))
-        self.provenance = provenance() | {"fingerprint": self.fingerprint, "inputs": inputs or {}}
-        write_json(directory / "provenance.json", self.provenance)
-        self._log: logging.Handler = log_to_file(directory / "log.txt")
-        self._metrics = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self._lock = _lock(directory)
+        try:
+            recorded = recorded_fingerprint(directory)
+            clear_temporaries(directory)
+            if recorded not in (None, self.fingerprint):
+                logger.info("%s holds a run of another config or input; it is started afresh.", directory)
+                clear(directory)
+            self.provenance = provenance() | {"fingerprint": self.fingerprint, "inputs": inputs or {}}
+            write_json(directory / "provenance.json", self.provenance)  # first: it marks the folder as a run's
+            write_json(directory / "config.json", encode(config))
+            _drop_cut_line(directory / "metrics.jsonl")
+            self._metrics = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - for __exit__
+            self._log: logging.Handler = log_to_file(directory / "log.txt")
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._metrics.close()
         logging.getLogger("groundup").removeHandler(self._log)
-        self._log.close()
+        for file in (self._metrics, self._log):
+            with suppress(OSError):  # each line was flushed when it was written, and a full disk was reported then
+                file.close()
+        os.close(self._lock)
 
     def log(self, step: int, metrics: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`; flushed, so a reader sees it at once."""
@@ -69,9 +91,7 @@ class Run:
         self._metrics.close()
         kept = [line for line in read_metrics(self.directory) if line["step"] <= step]
         path = self.directory / "metrics.jsonl"
-        temporary = path.with_name(".tmp-metrics.jsonl")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, path)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._metrics = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def add_provenance(self, **facts: Any) -> None:  # noqa: ANN401
@@ -81,7 +101,9 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write `result.json`, which makes the run whole; returns what was written."""
+        assert "fingerprint" not in result, "the fingerprint is the run's to write"
         result = {"fingerprint": self.fingerprint, **result}
+        os.fsync(self._metrics.fileno())
         write_json(self.directory / "result.json", result)
         return result
 
@@ -92,18 +114,31 @@ def finished(directory: Path, config: Any, inputs: dict[str, str] | None = None)
     if not path.exists():
         return None
     result = read_json(path)
-    return result if result.get("fingerprint") == fingerprint(config, inputs or {}) else None
+    known = result.get("fingerprint") if isinstance(result, dict) else None
+    return result if known == fingerprint(config, inputs or {}) else None
 
 
 def clear(directory: Path) -> None:
     """Empty a run's folder. Refuses a folder that no run was written to."""
-    if not directory.exists():
+    if recorded_fingerprint(directory) is None:
         return
-    if any(directory.iterdir()) and not (directory / "provenance.json").exists():
-        raise OutputError(f"{directory} holds files that are not a run's; choose another folder or empty it yourself.")
-    (directory / "result.json").unlink(missing_ok=True)  # first, so that a kill in between leaves no false result
+    mark = directory / "provenance.json"
+    remove(directory / "result.json")  # first, so that a kill in between leaves no false result
     for entry in directory.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if entry != mark:
+            remove(entry)
+    remove(mark)  # last, so that a kill in between leaves a folder that is still known as a run's
+
+
+def recorded_fingerprint(directory: Path) -> str | None:
+    """The fingerprint of the run in a folder, None where the folder is empty or missing; other content is refused."""
+    mark = directory / "provenance.json"
+    recorded = read_json(mark) if mark.exists() else {}
+    known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
+    entries = directory.iterdir() if directory.exists() else ()
+    if known is None and not all(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries):
+        raise OutputError(f"{directory} holds files that are not a run's; choose another folder or empty it yourself.")
+    return known
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -128,7 +163,7 @@ class RunSummary:
 
     name: str
     directory: Path
-    stages: tuple[str, ...]
+    stages: tuple[str, ...]  # those that are done, in the order in which they were
     finished: bool
     modified: float
 
@@ -137,11 +172,26 @@ def list_runs(root: Path) -> Iterator[RunSummary]:
     """The runs directly under a folder, newest first."""
     found = [entry for entry in root.iterdir() if (entry / "config.json").exists()] if root.is_dir() else []
     for entry in sorted(found, key=lambda path: (path / "config.json").stat().st_mtime, reverse=True):
-        stages = tuple(sorted(inner.parent.name for inner in entry.glob("*/result.json")))
+        results = sorted(entry.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+        stages = tuple(path.parent.name for path in results)
         whole = (entry / "result.json").exists()
         yield RunSummary(entry.name, entry, stages, whole, (entry / "config.json").stat().st_mtime)
 
 
-def _recorded_fingerprint(directory: Path) -> str | None:
-    path = directory / "provenance.json"
-    return read_json(path).get("fingerprint") if path.exists() else None
+def _lock(directory: Path) -> int:
+    """Take the folder for this process: a descriptor to close; a killed process gives it back by dying."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(f"{directory} is being written by another process; wait for it or stop it.") from None
+    except OSError as error:  # some network file systems have no locks
+        logger.warning("%s cannot be locked (%s); do not write to it from two processes.", directory, error.strerror)
+    return descriptor
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Cut off a last line without its end, which a kill left: the next line must not be glued to it."""
+    if path.exists() and not (data := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)

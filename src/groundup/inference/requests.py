@@ -28,7 +28,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt in token ids. Generation ends at a stop id (kept in `ids`, not in `text`), a stop string, or the limit."""
+    """A prompt in token ids; ends at a stop id (kept in `ids`, not in `text`), a stop string, or the limit."""
 
     prompt: tuple[int, ...]
     sampling: Sampling = Sampling()

@@ -1,0 +1,154 @@
+"""GRPO on verifiable instructions, as a generator: sample groups of answers, reward them, push the policy.
+
+Everything is a function of (config, seed, step, weights), so a resumed run draws the same prompts and answers. The
+policy's log-probabilities are recomputed by the training forward pass: the engine's differ by rounding (bf16, other
+shapes), and a ratio must be 1 where nothing has changed.
+
+Shapes: P prompts, G answers a prompt, B rows, T time.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from groundup.alignment.config import GrpoConfig
+from groundup.alignment.instruction_batches import masked_batch
+from groundup.alignment.policy_gradient import aggregate, clipped_losses, group_advantages, kl_k3
+from groundup.batches.batch import Batch
+from groundup.core.seeds import derive_seed, rng
+from groundup.evaluation.answering import answer_request
+from groundup.evaluation.instructions import Instruction, instruction, is_correct
+from groundup.inference.engine import Engine
+from groundup.inference.requests import Completion, Sampling
+from groundup.models.decoder import Decoder
+from groundup.optim.config import OptimizerConfig
+from groundup.tokenization.bpe import BytePairTokenizer
+from groundup.training.loop import update
+from groundup.training.state import TrainState
+
+
+class Rollout(NamedTuple):
+    """Answers to P·G prompts as one batch, whose weights mark the answers' tokens, and their rewards (P, G)."""
+
+    batch: Batch
+    rewards_PG: Tensor
+    completions: list[Completion]
+
+
+class GrpoTick(NamedTuple):
+    """One finished step."""
+
+    step: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+def grpo(
+    state: TrainState, tokenizer: BytePairTokenizer, config: GrpoConfig, optimizer: OptimizerConfig, seed: int
+) -> Iterator[GrpoTick]:
+    """Improve `state.model` from `state.step` updates on, yielding after each of `config.steps` steps."""
+    engine = Engine(state.model, tokenizer)
+    total_updates = config.steps * config.updates
+    while state.step < total_updates:
+        start = time.perf_counter()
+        step = state.step // config.updates
+        state.model.eval()
+        rollout = roll_out(engine, config, seed, step)
+        state.model.train()
+        advantages_B = group_advantages(rollout.rewards_PG, config.normalize_std).flatten()
+        metrics = learn(state, rollout.batch, advantages_B, config, optimizer, total_updates)
+        metrics |= rollout_metrics(rollout)
+        yield GrpoTick(step + 1, metrics, time.perf_counter() - start)
+
+
+def roll_out(engine: Engine, config: GrpoConfig, seed: int, step: int) -> Rollout:
+    """Sample and reward the answers of one step."""
+    examples = [
+        instruction("train", derive_seed("grpo", seed), step * config.prompts + p) for p in range(config.prompts)
+    ]
+    requests = [
+        answer_request(engine, example, Sampling(config.max_tokens, 1.0, seed=derive_seed("rollout", seed, step, p, g)))
+        for p, example in enumerate(examples)
+        for g in range(config.group_size)
+    ]
+    completions = engine.generate(requests)
+    rows = [
+        ((*request.prompt, *completion.ids), (*[0] * len(request.prompt), *[1] * len(completion.ids)))
+        for request, completion in zip(requests, completions, strict=True)
+    ]
+    repeated = [example for example in examples for _ in range(config.group_size)]
+    rewards = [
+        reward(config.reward, example, completion, derive_seed("coin", seed, step, row))
+        for row, (example, completion) in enumerate(zip(repeated, completions, strict=True))
+    ]
+    rewards_PG = torch.tensor(rewards).view(config.prompts, config.group_size)
+    return Rollout(masked_batch(rows), rewards_PG, completions)
+
+
+def reward(kind: str, example: Instruction, completion: Completion, seed: int) -> float:
+    """1 for an answer that ended by itself and is right, else 0; or a coin that ignores the answer."""
+    if kind == "random":
+        return float(rng("coin", seed).random() < 0.5)
+    return float(completion.finish_reason == "stop" and is_correct(example, completion.text))
+
+
+def learn(
+    state: TrainState, batch: Batch, advantages_B: Tensor, config: GrpoConfig, optimizer: OptimizerConfig, total: int
+) -> dict[str, float]:
+    """`config.updates` updates, each on a share of the rows; returns the mean metrics."""
+    share = batch.tokens_BT.shape[0] // config.updates
+    slices = [slice(at * share, (at + 1) * share) for at in range(config.updates)]
+    parts = [Batch(*(tensor[rows] for tensor in batch)) for rows in slices]
+    old = [None] * len(parts) if config.updates == 1 else [token_logprobs(state.model, part).detach() for part in parts]
+    totals: dict[str, float] = {}
+    for part, rows, old_BT in zip(parts, slices, old, strict=True):
+        logprobs_BT = token_logprobs(state.model, part)
+        old_BT = logprobs_BT.detach() if old_BT is None else old_BT
+        mask_BT = part.weights_BT
+        losses_BT, ratios_BT = clipped_losses(
+            logprobs_BT, old_BT, advantages_B[rows], config.clip_low, config.clip_high
+        )
+        loss = aggregate(losses_BT, mask_BT, config.aggregation, config.max_tokens)
+        metrics = token_metrics(logprobs_BT.detach(), old_BT, ratios_BT.detach(), mask_BT, config)
+        norm, learning_rate = update(state, loss, optimizer, total)
+        metrics |= {"loss": loss.item(), "gradient_norm": norm, "learning_rate": learning_rate}
+        totals = {name: totals.get(name, 0.0) + value / config.updates for name, value in metrics.items()}
+    return totals
+
+
+def token_logprobs(model: Decoder, batch: Batch) -> Tensor:
+    """log π(target) at temperature 1, the temperature of the rollouts, (B, T), fp32."""
+    return -model.token_losses(batch.tokens_BT, batch.targets_BT)
+
+
+def token_metrics(
+    logprobs_BT: Tensor, old_BT: Tensor, ratios_BT: Tensor, mask_BT: Tensor, config: GrpoConfig
+) -> dict[str, float]:
+    """Means over the answers' tokens. Entropy is estimated by -log π of the sampled tokens, which is unbiased."""
+    count = mask_BT.sum()
+
+    def mean(values_BT: Tensor) -> float:
+        return ((values_BT * mask_BT).sum() / count).item()
+
+    return {
+        "entropy": mean(-logprobs_BT),
+        "kl": mean(kl_k3(old_BT, logprobs_BT)),
+        "clip_fraction_low": mean((ratios_BT < 1 - config.clip_low).float()),
+        "clip_fraction_high": mean((ratios_BT > 1 + config.clip_high).float()),
+        "ratio_max": (ratios_BT * mask_BT).max().item(),
+    }
+
+
+def rollout_metrics(rollout: Rollout) -> dict[str, float]:
+    """What the answers were like."""
+    rewards_PG = rollout.rewards_PG
+    count = len(rollout.completions)
+    return {
+        "reward": rewards_PG.mean().item(),
+        "zero_std_fraction": (rewards_PG.std(dim=1) == 0).float().mean().item(),
+        "truncated": sum(each.finish_reason == "length" for each in rollout.completions) / count,
+        "length_mean": sum(len(each.ids) for each in rollout.completions) / count,
+    }

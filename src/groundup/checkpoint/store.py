@@ -1,0 +1,135 @@
+"""Checkpoints: self-contained folders that are whole or not there, and that know when they were damaged.
+
+    checkpoints/step_00001000/
+        model/weights.safetensors       fp32 weights by parameter name
+        optimizer/state.safetensors     optimizer tensors by name (absent in a checkpoint made only for use)
+        config.json                     the decoder's config
+        tokenizer/                      the tokenizer's files
+        state.json                      step, counters: everything else that resuming needs
+        COMPLETE                        SHA-256 of every file above, written last
+
+The folder is filled under a temporary name and renamed. "Latest" is a scan for the highest step whose hashes hold, so a
+truncated or altered checkpoint falls back to the one before it. No pickle anywhere.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from groundup.core.config import encode, load
+from groundup.core.errors import InputError, MissingError
+from groundup.core.files import new_directory, read_json, sha256_file, write_json
+from groundup.core.logging import get_logger
+from groundup.models.config import DecoderConfig
+
+logger = get_logger(__name__)
+WEIGHTS, OPTIMIZER = "model/weights.safetensors", "optimizer/state.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint folder."""
+
+    path: Path
+    config: DecoderConfig
+    state: dict[str, Any]
+
+    def weights(self) -> dict[str, Tensor]:
+        """fp32 weights by parameter name."""
+        return load_file(self.path / WEIGHTS)
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """Optimizer tensors by name."""
+        if not (self.path / OPTIMIZER).exists():
+            raise MissingError(f"{self.path} was saved without optimizer state, so training cannot resume from it.")
+        return load_file(self.path / OPTIMIZER)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the content: the hash of the weights, as recorded when they were saved."""
+        return read_json(self.path / "COMPLETE")[WEIGHTS]
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer"
+
+
+def write_checkpoint(
+    root: Path,
+    step: int,
+    config: DecoderConfig,
+    weights: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    tokenizer: Path,
+    optimizer: Mapping[str, Tensor] | None = None,
+    keep: int = 2,
+) -> Path:
+    """Save `step_<step>` under `root` atomically, then remove all but the newest `keep` checkpoints."""
+    path = root / f"step_{step:08d}"
+    with new_directory(path) as temporary:
+        (temporary / "model").mkdir()
+        save_file(dict(weights), temporary / WEIGHTS)
+        if optimizer is not None:
+            (temporary / "optimizer").mkdir()
+            save_file(dict(optimizer), temporary / OPTIMIZER)
+        write_json(temporary / "config.json", encode(config))
+        write_json(temporary / "state.json", {**state, "step": step})
+        shutil.copytree(tokenizer, temporary / "tokenizer", ignore=_run_files)
+        files = sorted(file for file in temporary.rglob("*") if file.is_file())
+        hashes = {str(file.relative_to(temporary)): sha256_file(file) for file in files}
+        write_json(temporary / "COMPLETE", hashes)
+    for old in checkpoint_folders(root)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint folder and verify every file's hash."""
+    problem = damage(path)
+    if problem:
+        raise InputError(f"{path} cannot be used: {problem}. Use another checkpoint, or train again.")
+    return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+
+
+def latest_checkpoint(root: Path) -> Checkpoint | None:
+    """The newest whole checkpoint under `root`; damaged ones are skipped with a warning."""
+    for path in reversed(checkpoint_folders(root)):
+        problem = damage(path)
+        if problem is None:
+            return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+        logger.warning("skipping checkpoint %s: %s", path, problem)
+    return None
+
+
+def checkpoint_folders(root: Path) -> list[Path]:
+    """Checkpoint folders, oldest first, whether whole or not."""
+    return sorted(path for path in root.glob("step_*") if path.is_dir()) if root.is_dir() else []
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None."""
+    if not path.is_dir():
+        return "there is no such folder"
+    if not (path / "COMPLETE").exists():
+        return "it is not a whole checkpoint (no COMPLETE file)"
+    try:
+        hashes = json.loads((path / "COMPLETE").read_bytes())
+    except ValueError:
+        return "its COMPLETE file is damaged"
+    for name, digest in hashes.items():
+        if not (path / name).is_file():
+            return f"its file {name} is missing"
+        if sha256_file(path / name) != digest:
+            return f"its file {name} does not have the hash that was recorded when it was saved"
+    return None
+
+
+def _run_files(_folder: str, names: list[str]) -> set[str]:
+    """A tokenizer may come from a run folder; only its own files belong in a checkpoint."""
+    return {name for name in names if name != "tokenizer.json"}

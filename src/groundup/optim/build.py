@@ -1,0 +1,49 @@
+"""From a config to optimizers: which parameter goes to which, and the global gradient norm."""
+
+import torch
+from torch import Tensor, nn
+
+from groundup.optim.adamw import AdamW
+from groundup.optim.config import OptimizerConfig
+from groundup.optim.muon import Muon
+
+
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Block matrices to the matrix optimizer; embeddings, unembedding and gains to AdamW (gains without decay)."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if name.startswith("blocks.") and p.ndim == 2]
+    tables = [p for name, p in named if not name.startswith("blocks.") and p.ndim == 2]
+    gains = [p for _, p in named if p.ndim < 2]
+    betas = (config.beta1, config.beta2)
+    undecayed = [{"params": tables, "weight_decay": 0.0}, {"params": gains, "weight_decay": 0.0}]
+    if config.matrix_optimizer == "adamw":
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, *undecayed]
+        optimizers: list[torch.optim.Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=betas)]
+    else:
+        optimizers = [
+            Muon(matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay),
+            AdamW(undecayed, lr=config.learning_rate, betas=betas),
+        ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rates(optimizers: list[torch.optim.Optimizer], fraction: float) -> None:
+    """Set every group to a fraction of its peak learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * fraction
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float) -> float:
+    """Scale all gradients by max_norm / (norm + 1e-6) if their global norm is larger; returns the norm before."""
+    gradients: list[Tensor] = [p.grad for p in model.parameters() if p.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients])
+    norm = torch.linalg.vector_norm(norms).item()
+    if norm >= max_norm:
+        for gradient in gradients:
+            gradient.mul_(max_norm / (norm + 1e-6))
+    return norm

@@ -1,0 +1,137 @@
+"""What the stages are asked for, as data; no torch, so that the command line's help is instant."""
+
+from dataclasses import dataclass, field
+
+from groundup.alignment.config import GrpoConfig
+from groundup.core.errors import ConfigError
+from groundup.corpus.config import CorpusConfig
+from groundup.models.config import DecoderConfig
+from groundup.optim.config import OptimizerConfig
+from groundup.tokenization.config import TokenizerConfig
+
+DTYPES = ("auto", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How to compute. dtype "auto" measures whether bf16 matrix products are faster here than fp32 ones, and keeps fp32
+    masters either way; `threads` 0 means one for each core; `compile` needs a C++ compiler and runs eager without."""
+
+    dtype: str = "auto"
+    compile: bool = True
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is {self.dtype!r}; choose one of {', '.join(DTYPES)}.")
+        if self.threads < 0:
+            raise ConfigError(f"threads is {self.threads}; it must be 0 (one for each core) or more.")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Next-token training from random weights. The model's `vocab_size` is taken from the tokenizer."""
+
+    model: DecoderConfig = field(default_factory=DecoderConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    steps: int = 500
+    batch_size: int = 16
+    seed: int = 0
+    log_every: int = 10
+    evaluate_every: int = 50
+    evaluate_windows: int = 64
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        require_positive(
+            self, "steps", "batch_size", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every"
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Held-out bits per byte against baselines, samples, and a likelihood task.
+
+    `stride` is by how many tokens the scored windows move on: the context length gives lm-eval's rolling windows,
+    0 means that; smaller ones give each token more context.
+    """
+
+    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))
+    stride: int = 0
+    kneser_ney_order: int = 6
+    baselines: bool = True
+    continuation_questions: int = 200
+    sample_prompts: tuple[str, ...] = ("Fellow citizens,", "The state of the Union", "We must", "Our army and navy")
+    sample_tokens: int = 96
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "kneser_ney_order", "sample_tokens")
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Supervised fine-tuning on verifiable instructions, until greedy accuracy on validation instructions reaches
+    `target_accuracy` or `max_steps` is reached. A target below 1 leaves reinforcement learning something to do."""
+
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            matrix_learning_rate=0.005, learning_rate=1e-3, schedule="constant", warmup_steps=5, weight_decay=0.0
+        )
+    )
+    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))
+    max_steps: int = 200
+    batch_size: int = 64
+    evaluate_every: int = 10
+    target_accuracy: float = 0.35
+    validation_examples: int = 200
+    heldout_examples: int = 500
+    pass_at_8_examples: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "max_steps", "batch_size", "evaluate_every", "validation_examples", "heldout_examples")
+        if not 0 < self.target_accuracy <= 1:
+            raise ConfigError(f"target_accuracy is {self.target_accuracy}; it must be above 0 and at most 1.")
+
+
+@dataclass(frozen=True)
+class RlConfig:
+    """Reinforcement learning from verifiable rewards with GRPO."""
+
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            matrix_learning_rate=0.002, learning_rate=2e-4, schedule="constant", warmup_steps=5, weight_decay=0.0
+        )
+    )
+    compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))
+    evaluate_every: int = 20
+    checkpoint_every: int = 10
+    heldout_examples: int = 500
+    pass_at_8_examples: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "evaluate_every", "checkpoint_every", "heldout_examples")
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Every stage's config; `control` also runs GRPO with a random reward, which must not help."""
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    grpo: RlConfig = field(default_factory=RlConfig)
+    control: bool = True
+
+
+def require_positive(config: object, *names: str) -> None:
+    """Raise a `ConfigError` for the first named field that is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1.")

@@ -1,0 +1,89 @@
+"""Evaluation: held-out bits per byte beside a compressor and an n-gram model, samples, and a likelihood task."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from groundup.core.files import write_json
+from groundup.core.progress import progress
+from groundup.core.runs import Run, finished
+from groundup.core.seeds import derive_seed
+from groundup.corpus import kneser_ney
+from groundup.corpus.xz import xz_bits_per_byte
+from groundup.evaluation.bits_per_byte import bits_per_byte, document_likelihoods
+from groundup.evaluation.continuation import continuation_accuracy, continuation_questions
+from groundup.inference.engine import Engine, find_checkpoint, load_engine
+from groundup.inference.requests import Request, Sampling
+from groundup.stages.compute import prepare_compute
+from groundup.stages.config import EvaluateConfig
+from groundup.stages.texts import text_fingerprint, train_and_heldout
+from groundup.tokenization.chat import END_OF_TEXT
+
+
+def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -> dict[str, Any]:
+    """Evaluate a checkpoint or run on the held-out texts of a corpus."""
+    checkpoint = find_checkpoint(model)
+    inputs = {"texts": text_fingerprint(corpus), "checkpoint": checkpoint.fingerprint}
+    if (result := finished(out, config, inputs)) is not None:
+        return result
+    with Run(out, config, inputs) as run:
+        start = time.perf_counter()
+        train, heldout = train_and_heldout(corpus)
+        engine = load_engine(checkpoint.path, prepare_compute(config.compute, out).dtype)
+        likelihoods = score_documents(engine, heldout, config.stride)
+        interval = bits_per_byte(likelihoods)
+        bits = {"model": interval.estimate}
+        if config.baselines:
+            bits |= baselines(train, heldout, config.kneser_ney_order)
+        result = {
+            "checkpoint": str(checkpoint.path),
+            "bits_per_byte": bits,
+            "bits_per_byte_interval": {"low": interval.low, "high": interval.high},
+            "heldout": {"documents": len(heldout), "bytes": sum(each.text_bytes for each in likelihoods)},
+            "tasks": tasks(engine, heldout, config),
+            "samples": samples(engine, config),
+        }
+        write_json(
+            out / "eval" / "bits_per_byte" / "summary.json", {"documents": [asdict(each) for each in likelihoods]}
+        )
+        return run.finish({"seconds": time.perf_counter() - start, **result})
+
+
+def score_documents(engine: Engine, texts: Sequence[str], stride: int) -> list[Any]:
+    """Likelihood of each document, behind a progress bar."""
+    with progress("score", None) as advance:
+        return document_likelihoods(engine.model, engine.tokenizer, texts, stride or None, advance)
+
+
+def baselines(train: Sequence[str], heldout: Sequence[str], order: int) -> dict[str, float]:
+    """Bits per byte of xz and of Kneser-Ney, both given the training texts; xz alone too."""
+    known, new = [text.encode() for text in train], [text.encode() for text in heldout]
+    with progress("baselines", 2) as advance:
+        compressed = xz_bits_per_byte(known, new)
+        advance(1, "xz done")
+        ngrams = kneser_ney.train(known, order).bits_per_byte(new)
+        advance(1, "Kneser-Ney done")
+    return {"xz": compressed.given_training, "xz_alone": compressed.alone, "kneser_ney": ngrams}
+
+
+def tasks(engine: Engine, heldout: Sequence[str], config: EvaluateConfig) -> dict[str, Any]:
+    """The likelihood task, where the held-out texts are long enough for it."""
+    questions = continuation_questions(heldout, config.continuation_questions, config.seed)
+    return {"continuation": {"accuracy": asdict(continuation_accuracy(engine, questions))}} if questions else {}
+
+
+def samples(engine: Engine, config: EvaluateConfig) -> list[dict[str, str]]:
+    """What the model writes after each prompt."""
+    mark = engine.tokenizer.special_tokens[END_OF_TEXT]
+    requests = [
+        Request(
+            (mark, *engine.tokenizer.encode(prompt)),
+            Sampling(config.sample_tokens, temperature=0.8, top_p=0.95, seed=derive_seed("sample", config.seed, row)),
+            stop_ids=(mark,),
+        )
+        for row, prompt in enumerate(config.sample_prompts)
+    ]
+    completions = engine.generate(requests)
+    return [{"prompt": p, "text": c.text} for p, c in zip(config.sample_prompts, completions, strict=True)]

@@ -1,0 +1,127 @@
+"""Supervised fine-tuning: a pretrained checkpoint learns to answer verifiable instructions in chat form."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from groundup.alignment.instruction_batches import InstructionSource
+from groundup.checkpoint.store import Checkpoint, latest_checkpoint
+from groundup.core.errors import InputError
+from groundup.core.files import write_json, write_text
+from groundup.core.logging import get_logger
+from groundup.core.progress import progress
+from groundup.core.runs import Run, finished
+from groundup.core.seeds import derive_seed
+from groundup.evaluation.answering import Answers, answer, sampled_pass_at_k
+from groundup.evaluation.instructions import instructions
+from groundup.inference.engine import Engine, find_checkpoint
+from groundup.kernels.dispatch import chosen
+from groundup.stages.compute import Compute, prepare_compute
+from groundup.stages.config import SftConfig
+from groundup.tokenization.bpe import BytePairTokenizer
+from groundup.training.compiling import compile_for_training
+from groundup.training.loop import train
+from groundup.training.objectives import next_token
+from groundup.training.state import TrainState
+
+logger = get_logger(__name__)
+
+
+def run_sft(config: SftConfig, base: Path, out: Path) -> dict[str, Any]:
+    """Fine-tune until the target accuracy or the step limit; evaluates on held-out instructions."""
+    start_from = find_checkpoint(base)
+    inputs = {"checkpoint": start_from.fingerprint}
+    if (result := finished(out, config, inputs)) is not None:
+        return result
+    with Run(out, config, inputs) as run:
+        compute = prepare_compute(config.compute, out)
+        tokenizer = BytePairTokenizer.load(start_from.tokenizer)
+        state, counters = start_or_resume(config, start_from, compute, run)
+        seconds = fine_tune(config, state, counters, tokenizer, start_from, run)
+        engine = Engine(state.model.eval(), tokenizer)
+        result = final_evaluation(engine, out, config.heldout_examples, config.pass_at_8_examples, config.seed)
+        run.add_provenance(kernels=chosen())
+        return run.finish({"seconds": seconds, "steps": state.step, **result})
+
+
+def start_or_resume(
+    config: SftConfig, base: Checkpoint, compute: Compute, run: Run
+) -> tuple[TrainState, dict[str, Any]]:
+    """The base weights, or this run's newest checkpoint, with its counters: seconds, and whether the end is reached."""
+    checkpoint = latest_checkpoint(run.directory / "checkpoints")
+    if checkpoint is None:
+        run.rewind(0)
+        return TrainState.from_weights(base, config.optimizer, compute.dtype), {"seconds": 0.0, "done": False}
+    run.rewind(checkpoint.state["step"])
+    return TrainState.resumed(checkpoint, config.optimizer, compute.dtype), checkpoint.state
+
+
+def fine_tune(
+    config: SftConfig,
+    state: TrainState,
+    counters: dict[str, Any],
+    tokenizer: BytePairTokenizer,
+    base: Checkpoint,
+    run: Run,
+) -> float:
+    """Train, with a look at validation instructions now and then; returns the seconds spent, before a resume too."""
+    began = time.perf_counter() - counters["seconds"]
+    if counters["done"]:
+        return counters["seconds"]
+    if config.compute.compile:
+        compile_for_training(state.model)
+    source = InstructionSource(tokenizer, config.batch_size, config.seed)
+    validation = instructions("validation", derive_seed("validation", config.seed), config.validation_examples)
+    engine = Engine(state.model, tokenizer)
+    with progress("sft", config.max_steps, done=state.step) as advance:
+        for tick in train(state, source, next_token, config.optimizer, config.max_steps):
+            run.log(tick.step, {"loss": tick.loss, "gradient_norm": tick.gradient_norm, "seconds": tick.seconds})
+            advance(1, f"loss {tick.loss:.3f}")
+            if tick.step % config.evaluate_every and tick.step < config.max_steps:
+                continue
+            answers = answer(engine, validation)
+            accuracy = sum(answers.correct) / len(answers.correct)
+            run.log(tick.step, {"validation_accuracy": accuracy})
+            logger.info("sft step %d: loss %.3f, validation accuracy %.3f", tick.step, tick.loss, accuracy)
+            done = accuracy >= config.target_accuracy or tick.step == config.max_steps
+            counters = {"seconds": time.perf_counter() - began, "done": done}
+            state.save(run.directory / "checkpoints", base.tokenizer, counters)
+            if done:
+                break
+            state.model.train()
+    return counters["seconds"]
+
+
+def final_evaluation(engine: Engine, out: Path, heldout: int, pass_at_8: int, seed: int) -> dict[str, Any]:
+    """Greedy accuracy on held-out instructions with intervals, pass@1 and pass@8 by sampling; writes every answer.
+
+    The held-out instructions do not depend on the run's seed: all runs answer the same ones.
+    """
+    examples = instructions("heldout", 0, heldout)
+    answers = answer(engine, examples)
+    write_answers(out, answers)
+    result = answers.summary()
+    if pass_at_8:
+        result["pass_at_k"] = sampled_pass_at_k(engine, examples[:pass_at_8], 8, (1, 8), seed)
+    write_json(out / "eval" / "instructions" / "summary.json", result)
+    return result
+
+
+def write_answers(out: Path, answers: Answers) -> None:
+    """One line for each held-out instruction, so that runs can be compared example by example."""
+    rows = zip(answers.examples, answers.texts, answers.correct, strict=True)
+    lines = [
+        json.dumps({"task": e.task, "prompt": e.prompt, "expected": e.answer, "answer": text, "correct": correct})
+        for e, text, correct in rows
+    ]
+    write_text(out / "eval" / "instructions" / "examples.jsonl", "\n".join(lines) + "\n")
+
+
+def read_correct(run: Path) -> dict[str, bool]:
+    """Prompt to whether the run answered it correctly."""
+    path = run / "eval" / "instructions" / "examples.jsonl"
+    if not path.exists():
+        raise InputError(f"{run} has no answers to held-out instructions; it must be a finished sft or grpo run.")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["prompt"]: row["correct"] for row in rows}

@@ -1,0 +1,91 @@
+"""Corpus to tokenizer: learn the vocabulary, measure it beside simpler ones on text that it has not seen.
+
+    out/tokenizer.json   the vocabulary
+        result.json      sizes, seconds, bytes per token, the comparison
+
+Training takes seconds and is deterministic, so a run that was stopped simply starts again and ends with the same file.
+"""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+from groundup.core.files import read_json, sha256_file
+from groundup.core.runs import Run, finished
+from groundup.corpus.documents import read_texts
+from groundup.corpus.sources import hash_files, input_files, training_texts
+from groundup.tokenization.baselines import ByteTokenizer, CharacterTokenizer, WordTokenizer
+from groundup.tokenization.bpe_training import train_bpe
+from groundup.tokenization.comparison import compare_tokenizers
+from groundup.tokenization.config import TokenizerConfig
+from groundup.tokenization.tokenizer import Tokenizer
+from groundup.tokenization.tokenizer_file import FILE_NAME
+from groundup.tokenization.vocabulary_files import load_vocabulary
+
+COMPARED_CHARACTERS = 1_000_000  # of training text, where there is no held-out text
+
+
+def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str, Any]:
+    """Train on a corpus folder or on plain text files; returns what `result.json` holds.
+
+    The comparison is on the held-out split of a corpus folder; plain text has none, so it is on the first documents of
+    the training text (`compared_on` says which).
+    """
+    is_corpus = corpus.is_dir() and (corpus / "provenance.json").exists()
+    inputs = {"corpus": _corpus_fingerprint(corpus, is_corpus)}
+    others = {path: load_vocabulary(Path(path)) for path in config.compare}
+    inputs |= {f"compare {path}": tokenizer.fingerprint for path, tokenizer in others.items()}
+    done = finished(out, config, inputs)
+    if done is not None and (out / FILE_NAME).exists():
+        return done
+    texts = training_texts(corpus)
+    with Run(out, config, inputs) as run:
+        start = time.perf_counter()
+        tokenizer = train_bpe(texts, config.vocab_size, config.pattern, config.special_tokens)
+        seconds = time.perf_counter() - start
+        tokenizer.save(out)
+        tokenizers: dict[str, Tokenizer] = {
+            "bpe": tokenizer,
+            "byte": ByteTokenizer(),
+            "character": CharacterTokenizer.train(texts),
+            "word": WordTokenizer.train(texts, config.vocab_size),
+        }
+        heldout = read_texts(corpus, "heldout") if is_corpus else []
+        for path in others:
+            tokenizers[_name_in_table(path, [*tokenizers, *others])] = others[path]
+        rows = compare_tokenizers(tokenizers, heldout or _first(texts, COMPARED_CHARACTERS))
+        return run.finish(
+            {
+                "vocab_size": tokenizer.vocab_size,
+                "seconds": seconds,
+                "bytes_per_token": rows[0]["bytes_per_token"],
+                "compared_on": "heldout" if heldout else "train",
+                "comparison": rows,
+                "tokenizer_fingerprint": tokenizer.fingerprint,
+            }
+        )
+
+
+def _first(texts: list[str], characters: int) -> list[str]:
+    """The first texts that have so many characters together, the last of them whole."""
+    ends = itertools.accumulate(map(len, texts), initial=0)
+    return [text for text, start in zip(texts, ends, strict=False) if start < characters]
+
+
+def _corpus_fingerprint(corpus: Path, is_corpus: bool) -> str:
+    """That of the corpus run; for plain files, of their bytes."""
+    if not is_corpus:
+        return hash_files(input_files([corpus]))
+    result = corpus / "result.json"
+    if result.exists() and (recorded := read_json(result).get("fingerprint")):
+        return str(recorded)
+    splits = [corpus / name for name in ("train.jsonl", "heldout.jsonl")]
+    return " ".join(sha256_file(path) for path in splits if path.exists())
+
+
+def _name_in_table(path: str, others: list[str]) -> str:
+    """`gpt2` for `vocabularies/gpt2/`, `r50k_base` for `r50k_base.tiktoken`; the path where that name is not alone."""
+    name = Path(path).name.removesuffix(".tiktoken")
+    alone = [Path(other).name.removesuffix(".tiktoken") for other in others].count(name) == 1
+    return name if name and alone else path

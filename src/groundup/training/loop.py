@@ -1,0 +1,68 @@
+"""The training loop, as a generator: it computes, the stage that consumes its ticks logs, saves and evaluates.
+
+There are no callbacks. A stage stops training by not asking for the next tick; resuming is passing a state whose step
+is not 0, because batches and learning rates are functions of the step.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from groundup.batches.batch import BatchSource
+from groundup.core.errors import GroundupError
+from groundup.optim.build import clip_gradients, set_learning_rates
+from groundup.optim.config import OptimizerConfig
+from groundup.optim.schedules import learning_rate_fraction
+from groundup.training.objectives import Objective
+from groundup.training.state import TrainState
+
+
+class Diverged(GroundupError, ArithmeticError):
+    """The loss became infinite or not a number."""
+
+
+class Tick(NamedTuple):
+    """One finished step. `step` counts finished steps, so the first tick says 1; `seconds` is the step's wall time."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+def train(
+    state: TrainState, source: BatchSource, objective: Objective, config: OptimizerConfig, steps: int
+) -> Iterator[Tick]:
+    """Train from `state.step` to `steps`, yielding after each step."""
+    state.model.train()
+    while state.step < steps:
+        start = time.perf_counter()
+        batch = source.batch(state.step)
+        loss, metrics = objective(state.model, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(
+                f"The loss is {value} at step {state.step + 1}; lower the learning rate "
+                f"(now {config.learning_rate:g}, matrices {config.matrix_learning_rate:g}) or check the data."
+            )
+        norm, learning_rate = update(state, loss, config, steps)
+        seconds = time.perf_counter() - start
+        yield Tick(state.step, value, norm, learning_rate, batch.tokens_BT.numel(), seconds, metrics)
+
+
+def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int) -> tuple[float, float]:
+    """Backward, clip, step; counts the step. Returns the gradient norm before clipping and the learning rate."""
+    loss.backward()
+    norm = clip_gradients(state.model, config.clip_norm)
+    set_learning_rates(state.optimizers, learning_rate_fraction(config, state.step, steps))
+    for optimizer in state.optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    state.step += 1
+    return norm, state.optimizers[-1].param_groups[0]["lr"]

@@ -1,0 +1,16 @@
+"""What is minimised: functions from a model and a batch to a scalar loss and numbers worth logging."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from groundup.batches.batch import Batch
+from groundup.models.decoder import Decoder
+
+Objective = Callable[[Decoder, Batch], tuple[Tensor, dict[str, float]]]
+
+
+def next_token(model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Mean negative log-likelihood in nats over the targets, weighted: Σ w·(-log p) / Σ w."""
+    losses_BT = model.token_losses(batch.tokens_BT, batch.targets_BT)
+    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum(), {}
