@@ -76,7 +76,7 @@ def test_a_verb_runs_with_its_options(verb: types.ModuleType, capsys: pytest.Cap
     [
         (["quikstart"], "error: there is no verb 'quikstart'; did you mean 'quickstart'?\n"),
         (["corpus", "biuld"], "error: there is no verb 'corpus biuld'; did you mean 'corpus build'?\n"),
-        (["tokenizer", "--out"], "error: there is no verb 'tokenizer --out'; did you mean 'tokenizer decode'?\n"),
+        (["tokenizer", "trian"], "error: there is no verb 'tokenizer trian'; did you mean 'tokenizer train'?\n"),
     ],
 )
 def test_an_unknown_verb_suggests_the_nearest(

@@ -105,7 +105,7 @@ def test_a_second_writer_is_refused_and_a_closed_or_failed_one_is_not_in_the_way
         run.finish({})
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 5), max_size=8), st.integers(0, 20), st.data())
 def test_what_a_kill_leaves_of_the_metrics_can_be_read_continued_and_rewound(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], rewind_to: int, data: st.DataObject

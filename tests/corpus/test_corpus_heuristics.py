@@ -10,8 +10,8 @@ from groundup.corpus.heuristics import GopherConfig, gopher_fault
 
 PROSE = (
     "The committee met in the morning to talk about the new road. It was agreed that the county should pay for a part "
-    "of the work, and that each village would send two people with tools. Some of those who came had doubts: the soil is "
-    "soft near the river, they said, and no cart could pass after rain. The engineer answered every question with care."
+    "of the work, and that each village would send two people with tools. Some of those who came had doubts: the soil "
+    "is soft near the river, they said, and no cart could pass after rain. The engineer answered everyone with care."
 )
 LOOSE = GopherConfig(
     min_words=0,
@@ -19,9 +19,9 @@ LOOSE = GopherConfig(
     min_stop_words=0,
     max_duplicate_line_fraction=1,
     max_duplicate_line_character_fraction=1,
-    max_top_2gram_character_fraction=1,
-    max_top_3gram_character_fraction=1,
-    max_top_4gram_character_fraction=1,
+    max_top_2gram_character_fraction=9,  # n-grams that overlap themselves count whole: the share can pass 1
+    max_top_3gram_character_fraction=9,
+    max_top_4gram_character_fraction=9,
 )
 
 

@@ -67,9 +67,9 @@ def test_the_order_of_the_input_does_not_matter(documents):
 
 
 def test_near_copies_that_are_kept_stay_on_one_side(documents):
-    config = CorpusConfig(held_out_fraction=0.5, deduplication=DeduplicationConfig(keep_near=True))
+    deduplication = DeduplicationConfig(keep_near=True)
     for seed in range(8):
-        corpus = build_corpus(documents, CorpusConfig(**(vars(config) | {"seed": seed})))
+        corpus = build_corpus(documents, CorpusConfig(seed=seed, held_out_fraction=0.5, deduplication=deduplication))
         sides = [{d.id for d in side} for side in (corpus.train, corpus.heldout)]
         assert any({"near", "good-0"} <= side for side in sides)
 

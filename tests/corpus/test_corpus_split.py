@@ -21,6 +21,13 @@ def test_every_document_is_on_one_side_and_no_side_is_empty(names, fraction, see
     assert heldout
 
 
+def test_a_held_out_set_can_be_split_again():
+    heldout = split_documents(documents_of(map(str, range(500))), 0.05, seed=1)[1]
+    train, again = split_documents(heldout, 0.05, seed=1)
+    assert len(again) == 1
+    assert len(train) == len(heldout) - 1 > 10
+
+
 def test_adding_documents_moves_none():
     small, large = documents_of(map(str, range(200))), documents_of(map(str, range(1000)))
     held = {d.id for d in split_documents(small, 0.1, seed=1)[1]}

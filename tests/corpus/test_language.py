@@ -13,7 +13,7 @@ SENTENCES = {
     "it": "I bambini giocavano nel giardino quando è cominciata la pioggia, e sono tornati con il cane nella casa.",
     "pt": "As crianças brincavam no jardim quando começou a chover, e por isso voltaram para a casa com o seu cão.",
     "nl": "De kinderen speelden in de tuin toen het begon te regenen, en zij zijn met hun hond naar het huis gegaan.",
-    "sv": "Barnen lekte i trädgården när det började regna, och då sprang de in i huset med sin hund för att vara torra.",
+    "sv": "Barnen lekte i trädgården när det började regna, och då sprang de in i huset med sin hund för att torka.",
     "pl": "Dzieci bawiły się w ogrodzie, kiedy zaczęło padać, i dlatego wróciły do domu, gdy już było bardzo mokro.",
     "tr": "Çocuklar bahçede oynuyordu, ama sonra yağmur başladı ve bu yüzden köpek ile eve kadar koştular.",
     "ru": "Дети играли в саду, когда начался дождь, и они побежали в дом, но собака не хотела идти с ними.",

@@ -49,10 +49,16 @@ def url():
         yield url
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """One profile for all tests, so that the page's scripts are fetched once."""
+    with browser.new_context(color_scheme="light") as context:
+        yield context
+
+
 @pytest.fixture
-def page(browser, url):
+def page(context, url):
     """An open chat; at the end nothing was logged as an error and nothing was fetched from elsewhere."""
-    context = browser.new_context(color_scheme="light")
     page = context.new_page()
     errors, places = [], set()
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -62,7 +68,7 @@ def page(browser, url):
     assert page.url == url
     expect(page.get_by_role("heading", name="Talk to scripted")).to_be_visible()
     yield page
-    context.close()
+    page.close()
     assert not errors
     assert places == {url.split("/")[2]}
 
@@ -120,6 +126,7 @@ def test_stop_keeps_what_there_is_and_the_chat_goes_on(page):
     assert page.locator(".assistant .words").first.text_content() == stopped
 
 
+@pytest.mark.slow
 def test_the_send_button_new_lines_regenerate_and_new_chat(page):
     box = page.get_by_label("Message")
     box.fill("first")
@@ -138,6 +145,7 @@ def test_the_send_button_new_lines_regenerate_and_new_chat(page):
     assert page.locator(".turn").count() == 0
 
 
+@pytest.mark.slow
 def test_the_dials_count(page):
     page.get_by_role("button", name="Settings").click()
     dial = page.locator(".dial").filter(has_text="Max tokens")
@@ -152,6 +160,7 @@ def test_the_dials_count(page):
     expect(page.get_by_placeholder("Begin a text")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_closed_tab_frees_the_model(browser, url):
     leaving = browser.new_page()
     leaving.goto(url)
@@ -167,6 +176,7 @@ def test_a_closed_tab_frees_the_model(browser, url):
     staying.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 def test_the_page_follows_the_systems_colours(browser, url, scheme, dark):
     page = browser.new_page(color_scheme=scheme)

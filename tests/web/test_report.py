@@ -142,6 +142,7 @@ def test_the_verdict_follows_the_interval(tmp_path: Path) -> None:
     assert "a change of +2.0 points (95 % interval −1.0 to +5.0, within chance)" in text
     assert "3 % more than Kneser–Ney (1.552), 7 % fewer than xz (1.720)" in text
     assert "more than chance" not in text
+    assert "xz alone2.160" in text
 
 
 def plain(page: Path) -> str:

@@ -102,6 +102,7 @@ def learn(
     share = batch.tokens_BT.shape[0] // config.updates
     slices = [slice(at * share, (at + 1) * share) for at in range(config.updates)]
     parts = [Batch(*(tensor[rows] for tensor in batch)) for rows in slices]
+    # Gradients stay on, though unused: attention then takes the same path, and unchanged weights give a ratio of 1.
     old = [None] * len(parts) if config.updates == 1 else [token_logprobs(state.model, part).detach() for part in parts]
     totals: dict[str, float] = {}
     for part, rows, old_BT in zip(parts, slices, old, strict=True):

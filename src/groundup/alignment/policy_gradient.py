@@ -19,7 +19,8 @@ def group_advantages(rewards_PG: Tensor, normalize: bool = True, epsilon: float 
     The standard deviation is the unbiased one (ddof 1): one success in a group of 8 has advantage 2.474. Without
     `normalize` it is left out, as in Dr. GRPO (Liu et al. 2025, arXiv:2503.20783).
     """
-    centered_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    equal_P1 = (rewards_PG == rewards_PG[:, :1]).all(dim=1, keepdim=True)  # rounding must not make an advantage of it
+    centered_PG = (rewards_PG - rewards_PG.mean(dim=1, keepdim=True)).masked_fill(equal_P1, 0.0)
     if not normalize:
         return centered_PG
     return centered_PG / (rewards_PG.std(dim=1, keepdim=True, correction=1) + epsilon)

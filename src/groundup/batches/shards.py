@@ -49,13 +49,21 @@ def write_shard(
 
 
 def open_shard(directory: Path) -> tuple[np.ndarray, ShardManifest]:
-    """The memory-mapped ids of a shard, shape (tokens,), and its manifest; a file of the wrong size is an error."""
-    if not (directory / "shard.json").exists():
-        raise MissingError(f"{directory} holds no token shard (shard.json is missing); write it again.")
+    """The memory-mapped ids of a shard, shape (tokens,), and its manifest; a damaged file is an error.
+
+    Checking the hash reads the file once, at one to two gigabytes a second; training on altered text would cost more.
+    """
+    for name in ("shard.json", "tokens.bin"):
+        if not (directory / name).exists():
+            raise MissingError(f"{directory} holds no token shard ({name} is missing); write it again.")
     manifest = load(ShardManifest, directory / "shard.json")
     path = directory / "tokens.bin"
     dtype = np.dtype(manifest.dtype)
-    size = path.stat().st_size if path.exists() else 0
-    if size != manifest.tokens * dtype.itemsize:
-        raise InputError(f"{path} has {size} bytes where its manifest says {manifest.tokens * dtype.itemsize}.")
+    size, expected = path.stat().st_size, manifest.tokens * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{path} has {size} bytes where its manifest says {expected}; delete {directory} to redo it.")
+    if sha256_file(path) != manifest.sha256:
+        raise InputError(f"{path} was altered after it was written; delete {directory} to redo it.")
+    if size == 0:  # an empty file cannot be mapped
+        return np.empty(0, dtype=dtype), manifest
     return np.memmap(path, dtype=dtype, mode="r"), manifest

@@ -35,6 +35,5 @@ class WindowSource:
     def _start(self, example: int) -> int:
         epoch, index = divmod(example, self.windows)
         key = derive_seed("windows", self.seed, epoch)
-        spare = len(self.tokens) - 1 - self.windows * self.context_length
-        offset = key % (min(spare, self.context_length - 1) + 1)
+        offset = key % self.context_length  # a whole context is left over for it, see `windows`
         return offset + self.context_length * permute(index, self.windows, key)

@@ -12,24 +12,28 @@ The folder is filled under a temporary name and renamed. "Latest" is a scan for 
 truncated or altered checkpoint falls back to the one before it. No pickle anywhere.
 """
 
+import errno
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from groundup.core.config import encode, load
 from groundup.core.errors import InputError, MissingError
-from groundup.core.files import new_directory, read_json, sha256_file, write_json
+from groundup.core.files import clear_temporaries, new_directory, read_json, sha256_file, write_json
 from groundup.core.logging import get_logger
 from groundup.models.config import DecoderConfig
 
 logger = get_logger(__name__)
 WEIGHTS, OPTIMIZER = "model/weights.safetensors", "optimizer/state.safetensors"
+NEEDED = (WEIGHTS, "config.json", "state.json")
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,30 @@ def write_checkpoint(
     optimizer: Mapping[str, Tensor] | None = None,
     keep: int = 2,
 ) -> Path:
-    """Save `step_<step>` under `root` atomically, then remove all but the newest `keep` checkpoints."""
+    """Save `step_<step>` under `root` atomically; of it and the earlier ones the newest `keep` stay.
+
+    Later ones go: they are left from a training that could not be resumed from them, or that was begun again. What a
+    killed save left goes too, so only one process may write under a `root`.
+    """
+    assert keep >= 1, "a checkpoint that is removed at once is no checkpoint"
     path = root / f"step_{step:08d}"
+    clear_temporaries(root)
     with new_directory(path) as temporary:
         (temporary / "model").mkdir()
-        save_file(dict(weights), temporary / WEIGHTS)
+        _save_tensors(weights, temporary / WEIGHTS)
         if optimizer is not None:
             (temporary / "optimizer").mkdir()
-            save_file(dict(optimizer), temporary / OPTIMIZER)
+            _save_tensors(optimizer, temporary / OPTIMIZER)
         write_json(temporary / "config.json", encode(config))
         write_json(temporary / "state.json", {**state, "step": step})
         shutil.copytree(tokenizer, temporary / "tokenizer", ignore=_run_files)
         files = sorted(file for file in temporary.rglob("*") if file.is_file())
         hashes = {str(file.relative_to(temporary)): sha256_file(file) for file in files}
         write_json(temporary / "COMPLETE", hashes)
-    for old in checkpoint_folders(root)[:-keep]:
-        shutil.rmtree(old)
+    folders = checkpoint_folders(root)
+    place = folders.index(path)
+    for superseded in (*folders[: max(0, place + 1 - keep)], *folders[place + 1 :]):
+        shutil.rmtree(superseded)
     return path
 
 
@@ -94,7 +106,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problem = damage(path)
     if problem:
         raise InputError(f"{path} cannot be used: {problem}. Use another checkpoint, or train again.")
-    return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+    return _open(path)
 
 
 def latest_checkpoint(root: Path) -> Checkpoint | None:
@@ -102,14 +114,15 @@ def latest_checkpoint(root: Path) -> Checkpoint | None:
     for path in reversed(checkpoint_folders(root)):
         problem = damage(path)
         if problem is None:
-            return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+            return _open(path)
         logger.warning("skipping checkpoint %s: %s", path, problem)
     return None
 
 
 def checkpoint_folders(root: Path) -> list[Path]:
-    """Checkpoint folders, oldest first, whether whole or not."""
-    return sorted(path for path in root.glob("step_*") if path.is_dir()) if root.is_dir() else []
+    """Checkpoint folders, lowest step first, whether whole or not."""
+    found = [path for path in root.glob("step_*") if re.fullmatch(r"step_\d+", path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def damage(path: Path) -> str | None:
@@ -120,7 +133,9 @@ def damage(path: Path) -> str | None:
         return "it is not a whole checkpoint (no COMPLETE file)"
     try:
         hashes = json.loads((path / "COMPLETE").read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
+        hashes = None
+    if not isinstance(hashes, dict) or not all(name in hashes for name in NEEDED):
         return "its COMPLETE file is damaged"
     for name, digest in hashes.items():
         if not (path / name).is_file():
@@ -128,6 +143,19 @@ def damage(path: Path) -> str | None:
         if sha256_file(path / name) != digest:
             return f"its file {name} does not have the hash that was recorded when it was saved"
     return None
+
+
+def _open(path: Path) -> Checkpoint:
+    return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; its fault is no OSError, so it becomes one, which `new_directory` tells in words."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    path.chmod(path.parent.stat().st_mode & 0o666)  # the library makes it private, whatever the umask says
 
 
 def _run_files(_folder: str, names: list[str]) -> set[str]:

@@ -42,6 +42,7 @@ def run(args: Args) -> None:
 
     sampling = Sampling(args.max_tokens, args.temperature, 0, args.top_p, args.seed)
     engine = load_engine(args.model)
+    render_prompt(engine.tokenizer, [Message("user", "")])  # a model without the chat's tokens is told here
     stops = tuple(engine.tokenizer.special_tokens[name] for name in (END, END_OF_TEXT))
     messages: list[Message] = []
     while True:

@@ -8,8 +8,9 @@ blank line in a row. Edited transcripts (the corpus `sotu`) also lose their edit
 - footnote digits glued to the end of a word or sentence: "Reconversion.1 It is", "the Kappel1 report", and the footnote
   itself where it is a line that starts with its digit: "1See 1974 volume, Item 326."
 
-A digit is a footnote only after four lower-case letters, or three and a stop, and before white space, so that "30K tons", "H1N1", "W2",
-"F-16", "9/11", "1st" and "Y2K" stay. Cleaning is repeated until nothing changes, so it is idempotent.
+A digit is a footnote only after four lower-case letters, or three and a stop, and before white space, so that
+"30K tons", "H1N1", "W2", "F-16", "9/11", "1st" and "Y2K" stay. Cleaning is repeated until nothing changes, so it is
+idempotent.
 """
 
 import re

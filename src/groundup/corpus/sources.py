@@ -97,9 +97,14 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 def training_texts(path: Path) -> list[str]:
     """Text to learn from: the train split of a corpus folder, or the documents of a plain file or folder."""
-    if path.is_dir() and (path / "provenance.json").exists():
+    if is_corpus(path):
         return read_texts(path, "train")
     return [document.text for document in read_documents([path])]
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether a path is the folder of a corpus run, rather than plain texts."""
+    return (path / "provenance.json").exists()
 
 
 def decode_bytes(data: bytes, place: str) -> tuple[str, int]:

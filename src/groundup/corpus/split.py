@@ -2,8 +2,8 @@
 
 A document is held out when derive_seed(seed, "split", key) / 2^63 < fraction, where its key is its id, or the smallest
 id of its near-duplicate cluster. The decision looks at nothing else, so adding documents moves none of the others. Two
-exceptions keep small corpora usable: if chance holds out nothing (or everything), the group with the smallest (largest)
-hash is moved over; and a single document is cut in two near a blank line, its end held out.
+exceptions keep small corpora usable: where this holds out nothing, or everything, the one document (or cluster) with
+the smallest hash is held out; and a single document is cut in two near a blank line, its end held out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,8 @@ def split_documents(
             "keep one of them, or set the held-out fraction to 0."
         )
     held_out = {key for key, value in position.items() if value < held_out_fraction}
-    if not held_out:
+    if len(held_out) in (0, len(position)):
         held_out = {min(position, key=lambda key: (position[key], key))}
-    elif len(held_out) == len(position):
-        held_out.remove(max(position, key=lambda key: (position[key], key)))
     pairs = list(zip(documents, keys, strict=True))
     return [d for d, key in pairs if key not in held_out], [d for d, key in pairs if key in held_out]
 

@@ -8,6 +8,7 @@ each token but the first ones sees at least T - stride tokens before it: closer 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ from groundup.tokenization.chat import END_OF_TEXT
 
 BATCH = 32
 LN2 = 0.6931471805599453
+
+
+class Window(NamedTuple):
+    """Ids of a document (its number among the texts), context + 1 at most, of which the last `scored` count."""
+
+    document: int
+    ids: list[int]
+    scored: int
 
 
 @dataclass(frozen=True)
@@ -35,26 +44,29 @@ def bits_per_byte(likelihoods: Sequence[Likelihood]) -> Interval:
     return ratio_of_sums([item.bits for item in likelihoods], [float(item.text_bytes) for item in likelihoods])
 
 
-@torch.inference_mode()
-def document_likelihoods(
-    model: Decoder,
-    tokenizer: BytePairTokenizer,
-    texts: Sequence[str],
-    stride: int | None = None,
-    advance: Callable[[int], None] = lambda count: None,
-) -> list[Likelihood]:
-    """Score each text; `advance` is told how many windows were done, `count_windows` how many there will be."""
-    T = model.config.context_length
+def document_windows(
+    tokenizer: BytePairTokenizer, texts: Sequence[str], context: int, stride: int | None = None
+) -> list[Window]:
+    """Every text behind `<|endoftext|>`, cut into windows; the stride is the context where none is given."""
     mark = tokenizer.special_tokens[END_OF_TEXT]
-    windows: list[tuple[int, list[int], int]] = []  # document, T+1 ids at most, how many of the last ones to score
+    windows: list[Window] = []
     for number, text in enumerate(texts):
         ids = [mark, *tokenizer.encode(text)]
-        windows += [(number, ids[start:end], scored) for start, end, scored in window_spans(len(ids), T, stride or T)]
-    windows.sort(key=lambda window: -len(window[1]))  # rows of one length share a batch
+        spans = window_spans(len(ids), context, context if stride is None else stride)
+        windows += [Window(number, ids[start:end], scored) for start, end, scored in spans]
+    return windows
+
+
+@torch.inference_mode()
+def document_likelihoods(
+    model: Decoder, texts: Sequence[str], windows: Sequence[Window], advance: Callable[[int], None] = lambda count: None
+) -> list[Likelihood]:
+    """Score each text by its windows; `advance` is told how many were done."""
     nats = [0.0] * len(texts)
-    for first in range(0, len(windows), BATCH):
-        rows = windows[first : first + BATCH]
-        losses_BT = _losses(model, [ids for _, ids, _ in rows])
+    by_length = sorted(windows, key=lambda window: -len(window.ids))  # rows of one length share a batch
+    for first in range(0, len(by_length), BATCH):
+        rows = by_length[first : first + BATCH]
+        losses_BT = _losses(model, [window.ids for window in rows])
         for losses_T, (number, ids, scored) in zip(losses_BT, rows, strict=True):
             nats[number] += losses_T[len(ids) - 1 - scored : len(ids) - 1].double().sum().item()
         advance(len(rows))
@@ -66,6 +78,7 @@ def window_spans(length: int, context: int, stride: int) -> list[tuple[int, int,
 
     A span holds at most context + 1 ids, and its last `scored` ones count.
     """
+    assert 1 <= stride <= context, f"a stride of {stride} in a context of {context} scores ids twice or never"
     spans = []
     done = 1
     while done < length:

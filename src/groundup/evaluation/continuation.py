@@ -47,6 +47,11 @@ def continuation_questions(texts: Sequence[str], count: int, seed: int) -> list[
     return questions
 
 
+def fits(engine: Engine, question: Question) -> bool:
+    """Whether every continuation fits into the model's context; in a context of 64, a choice of rare words may not."""
+    return all(len(engine.tokenizer.encode(choice)) <= engine.context_length for choice in question.choices)
+
+
 def continuation_accuracy(engine: Engine, questions: Sequence[Question]) -> Proportion:
     """The share of questions whose real continuation has the highest log-probability per byte of UTF-8."""
     mark = engine.tokenizer.special_tokens[END_OF_TEXT]

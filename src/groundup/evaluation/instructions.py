@@ -6,10 +6,12 @@
     reverse   Reverse 41775.                 57714
     count     How many 7s are in 972771?     3
 
-An example is a function of (task, split, seed, index). The split is a property of the operands (a hash of them), so no
-operands of the held-out split can ever be seen in training, whatever the seed or the number of examples.
+An example is a function of (split, seed, index). The split is a property of the operands (a hash of them, in any
+order), so no operands of the held-out split can ever be seen in training, whatever the seed or the number of examples:
+neither 85 + 47 for 47 + 85, nor the digits to copy for the same digits to reverse.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -54,7 +56,8 @@ def instructions(split: str, seed: int, count: int) -> list[Instruction]:
 
 def split_of(example: Instruction) -> str:
     """The split that an example's operands belong to."""
-    share = derive_seed("instruction split", example.prompt) % SHARE_OF_EACH_TEST_SPLIT
+    operands = sorted(re.findall(r"\d+", example.prompt))
+    share = derive_seed("instruction split", *operands) % SHARE_OF_EACH_TEST_SPLIT
     return {0: "heldout", 1: "validation"}.get(share, "train")
 
 

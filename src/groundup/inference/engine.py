@@ -2,7 +2,7 @@
 
 Prompts of different lengths share a batch: they are padded on the right, each row writes its keys and values at its own
 positions, and a query sees only the slots up to its position. Rows that have ended leave the batch once they are half
-of it. Shapes: B batch, T time, D width, V vocabulary.
+of it. Shapes: B batch, T time, C continuation, D width, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from groundup.checkpoint.store import Checkpoint, latest_checkpoint, read_checkp
 from groundup.core.errors import InputError, MissingError
 from groundup.inference.requests import Completion, Delta, Request
 from groundup.inference.sampling import sample, uniform
-from groundup.inference.sequence import Sequence as Generating
+from groundup.inference.sequence import Generation
 from groundup.models.cache import KVCache
 from groundup.models.decoder import Decoder
 from groundup.tokenization.bpe import BytePairTokenizer
@@ -28,9 +28,9 @@ class Engine:
     """A model and its tokenizer, ready to generate. One call at a time; the weights are never changed."""
 
     def __init__(self, model: Decoder, tokenizer: BytePairTokenizer) -> None:
-        if tokenizer.vocab_size > model.config.vocab_size:
+        if tokenizer.vocab_size != model.config.vocab_size:
             raise InputError(
-                f"The tokenizer has {tokenizer.vocab_size} tokens and the model only {model.config.vocab_size}; "
+                f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
                 "they do not belong together."
             )
         self.model = model
@@ -38,18 +38,16 @@ class Engine:
         self.context_length = model.config.context_length
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request; batches of at most 128, in order."""
-        completions: list[Completion] = []
-        for start in range(0, len(requests), MAX_BATCH):
-            sequences = [self._sequence(request) for request in requests[start : start + MAX_BATCH]]
-            for _ in self._decode(sequences):
+        """Complete every request; batches of at most 128, in order. All are checked before the first is run."""
+        generations = [self._generation(request) for request in requests]
+        for start in range(0, len(generations), MAX_BATCH):
+            for _ in self._decode(generations[start : start + MAX_BATCH]):
                 pass
-            completions += [sequence.completion() for sequence in sequences]
-        return completions
+        return [generation.completion() for generation in generations]
 
     def stream(self, request: Request) -> Iterator[Delta]:
         """Complete one request piece by piece; closing the iterator stops the work."""
-        for deltas in self._decode([self._sequence(request)]):
+        for deltas in self._decode([self._generation(request)]):
             yield deltas[0]
 
     @torch.inference_mode()
@@ -64,13 +62,12 @@ class Engine:
             tokens_BT = pad([row[0] for row in rows])
             with torch.compiler.set_stance("force_eager"):
                 hidden_BTD = self.model(tokens_BT)
-            logprobs_BTV = torch.log_softmax(self.model.unembed(hidden_BTD), dim=-1)
-            for logprobs_TV, (inputs, continuation) in zip(logprobs_BTV, rows, strict=True):
-                first = len(inputs) - len(continuation)
-                scored_CV = logprobs_TV[first : len(inputs)]
+            for hidden_TD, (inputs, continuation) in zip(hidden_BTD, rows, strict=True):
+                scored_CD = hidden_TD[len(inputs) - len(continuation) : len(inputs)]  # logits of these only: V is large
+                logprobs_CV = torch.log_softmax(self.model.unembed(scored_CD), dim=-1)
                 targets_C = torch.tensor(continuation)
-                total = scored_CV.gather(-1, targets_C[:, None]).double().sum().item()
-                results.append((total, bool((scored_CV.argmax(dim=-1) == targets_C).all())))
+                total = logprobs_CV.gather(-1, targets_C[:, None]).double().sum().item()
+                results.append((total, bool((logprobs_CV.argmax(dim=-1) == targets_C).all())))
         return results
 
     def _score_row(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -83,7 +80,7 @@ class Engine:
         whole = [*context, *continuation]
         return whole[-(self.context_length + 1) :][:-1], list(continuation)
 
-    def _sequence(self, request: Request) -> Generating:
+    def _generation(self, request: Request) -> Generation:
         room = self.context_length - len(request.prompt)
         if not request.prompt:
             raise InputError("The prompt is empty; give at least one token, such as <|endoftext|>.")
@@ -92,23 +89,23 @@ class Engine:
                 f"The prompt has {len(request.prompt)} tokens and the model's context holds {self.context_length}; "
                 "shorten the prompt, it must leave room for at least one token."
             )
-        return Generating(request, self.tokenizer, min(request.sampling.max_tokens, room))
+        return Generation(request, self.tokenizer, min(request.sampling.max_tokens, room))
 
-    def _decode(self, sequences: list[Generating]) -> Iterator[list[Delta]]:
-        """Prefill the prompts, then a token at a time for every unfinished sequence; yields each step's deltas."""
+    def _decode(self, generations: list[Generation]) -> Iterator[list[Delta]]:
+        """Prefill the prompts, then a token at a time for every unfinished generation; yields each step's deltas."""
         with torch.inference_mode():
-            prompts = [sequence.request.prompt for sequence in sequences]
-            capacity = max(len(s.request.prompt) + s._limit for s in sequences)
+            prompts = [generation.request.prompt for generation in generations]
+            capacity = max(len(g.request.prompt) + g.limit for g in generations)
             parameter = self.model.embedding
-            cache = KVCache(self.model.config, len(sequences), capacity, parameter.dtype, parameter.device)
+            cache = KVCache(self.model.config, len(generations), capacity, parameter.dtype, parameter.device)
             hidden_BTD = self._forward(pad(prompts), torch.arange(max(map(len, prompts)))[None], cache)
             last_BD = hidden_BTD[torch.arange(len(prompts)), torch.tensor([len(prompt) - 1 for prompt in prompts])]
-        active, rows = list(sequences), list(range(len(sequences)))
+        rows = list(generations)
         while True:
             with torch.inference_mode():
-                ids_B, deltas = self._draw(last_BD, active, rows)
+                ids_B, deltas = self._draw(last_BD, rows)
             yield deltas
-            going = [at for at, row in enumerate(rows) if active[row].finish_reason is None]
+            going = [at for at, row in enumerate(rows) if row.finish_reason is None]
             if not going:
                 return
             with torch.inference_mode():
@@ -116,18 +113,18 @@ class Engine:
                     keep = torch.tensor(going)
                     cache.keep_rows(keep)
                     ids_B, rows = ids_B[keep], [rows[at] for at in going]
-                positions = [min(len(active[r].request.prompt) + len(active[r].ids), capacity) - 1 for r in rows]
+                positions = [len(row.request.prompt) + len(row.ids) - 1 for row in rows]
                 last_BD = self._forward(ids_B[:, None], torch.tensor(positions)[:, None], cache)[:, 0]
 
-    def _draw(self, last_BD: Tensor, active: list[Generating], rows: list[int]) -> tuple[Tensor, list[Delta]]:
-        """Sample a token for each row and hand it to its sequence, unless that has ended."""
-        settings = [active[row].request.sampling for row in rows]
-        uniforms = [uniform(s.seed, len(active[row].ids)) for s, row in zip(settings, rows, strict=True)]
+    def _draw(self, last_BD: Tensor, rows: list[Generation]) -> tuple[Tensor, list[Delta]]:
+        """Sample a token for each row and hand it to its generation, unless that has ended."""
+        settings = [row.request.sampling for row in rows]
+        uniforms = [uniform(s.seed, len(row.ids)) for s, row in zip(settings, rows, strict=True)]
         ids_B, logprobs_B = sample(self.model.unembed(last_BD), settings, uniforms)
         deltas = []
         for row, token, logprob in zip(rows, ids_B.tolist(), logprobs_B.tolist(), strict=True):
-            if active[row].finish_reason is None:
-                deltas.append(active[row].push(token, logprob))
+            if row.finish_reason is None:
+                deltas.append(row.push(token, logprob))
         return ids_B, deltas
 
     def _forward(self, tokens_BT: Tensor, positions_BT: Tensor, cache: KVCache) -> Tensor:

@@ -35,6 +35,10 @@ class Request:
     stop_ids: tuple[int, ...] = ()
     stop_strings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if "" in self.stop_strings:
+            raise ConfigError("A stop string is empty, which would end every text at once; leave it out.")
+
 
 @dataclass(frozen=True)
 class Delta:

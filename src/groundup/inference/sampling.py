@@ -28,7 +28,8 @@ def sample(logits_BV: Tensor, settings: Sequence[Sampling], uniforms: Sequence[f
     logits_BV = logits_BV.float()
     temperatures = torch.tensor([s.temperature for s in settings], device=logits_BV.device)
     greedy_B = temperatures == 0
-    scaled_BV = logits_BV / torch.where(greedy_B, 1.0, temperatures)[:, None]
+    below_BV = logits_BV - logits_BV.max(dim=-1, keepdim=True).values  # so that no temperature overflows upwards
+    scaled_BV = below_BV / torch.where(greedy_B, 1.0, temperatures)[:, None]
     logprobs_BV = torch.log_softmax(scaled_BV, dim=-1)
     probabilities_BV = filter_probabilities(logprobs_BV.exp(), settings)
     drawn_B = _inverse_cdf(probabilities_BV, torch.tensor(uniforms, dtype=torch.float64, device=logits_BV.device))
@@ -55,7 +56,11 @@ def filter_probabilities(probabilities_BV: Tensor, settings: Sequence[Sampling])
 
 
 def _inverse_cdf(probabilities_BV: Tensor, uniforms_B: Tensor) -> Tensor:
-    """The first index whose cumulative mass exceeds u · total, in fp64: fp32 sums over V drift past 1."""
+    """The first index whose cumulative mass exceeds u · total, in fp64: fp32 sums over V drift past 1.
+
+    u · total may round up to the total, which nothing exceeds; it is held just below, so a token of mass 0 never wins.
+    """
     cumulative_BV = probabilities_BV.double().cumsum(dim=-1)
-    thresholds_B1 = (uniforms_B * cumulative_BV[:, -1])[:, None]
-    return torch.searchsorted(cumulative_BV, thresholds_B1, right=True).clamp(max=probabilities_BV.shape[-1] - 1)[:, 0]
+    totals_B = cumulative_BV[:, -1]
+    thresholds_B = torch.minimum(uniforms_B * totals_B, totals_B.nextafter(torch.zeros_like(totals_B)))
+    return torch.searchsorted(cumulative_BV, thresholds_B[:, None], right=True)[:, 0]

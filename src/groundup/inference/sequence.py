@@ -5,7 +5,7 @@ from groundup.tokenization.bpe import StreamDecoder
 from groundup.tokenization.tokenizer import Tokenizer
 
 
-class Sequence:
+class Generation:
     """Collects sampled ids. Text is released in whole characters, and never a part of a stop string."""
 
     def __init__(self, request: Request, tokenizer: Tokenizer, limit: int) -> None:
@@ -15,7 +15,7 @@ class Sequence:
         self.logprobs: list[float] = []
         self.text = ""
         self.finish_reason: str | None = None
-        self._limit = limit
+        self.limit = limit
         self._shown = 0
         self._decoder = StreamDecoder(tokenizer)
 
@@ -32,7 +32,7 @@ class Sequence:
             if stops:
                 self.text = self.text[: min(stops)]
                 self.finish_reason = "stop"
-            elif len(self.ids) >= self._limit:
+            elif len(self.ids) >= self.limit:
                 self._finish("length")
         end = len(self.text) if self.finish_reason else len(self.text) - self._held_back()
         shown, self._shown = self._shown, max(self._shown, end)

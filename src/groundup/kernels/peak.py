@@ -4,12 +4,12 @@ import time
 
 import torch
 
-SIZE, REPEATS = 2048, 5
+SIZE, REPEATS = 2048, 12
 
 
-def measured_matmul_flops(dtype: torch.dtype, device: torch.device | str = "cpu") -> float:
+def measured_matmul_flops(dtype: torch.dtype) -> float:
     """Best FLOP/s of a square 2,048 matrix product over a few repeats, at the current number of threads."""
-    left, right = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
+    left, right = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     torch.matmul(left, right)
     best = float("inf")
     for _ in range(REPEATS):

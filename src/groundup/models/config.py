@@ -1,5 +1,6 @@
 """The shape of a decoder, as data. No torch here, so that accounting and the command line start fast."""
 
+import math
 from dataclasses import dataclass
 
 from groundup.core.errors import ConfigError
@@ -28,6 +29,9 @@ class DecoderConfig:
         for name in ("vocab_size", "context_length", "width", "depth", "num_heads", "num_kv_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("rope_base", "norm_epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite.")
         if self.width % self.num_heads:
             raise ConfigError(
                 f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one of them."

@@ -9,7 +9,7 @@ from groundup.optim.muon import Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Block matrices to the matrix optimizer; embeddings, unembedding and gains to AdamW (gains without decay)."""
+    """Block matrices to the matrix optimizer; embeddings, unembedding and gains to AdamW without decay."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if name.startswith("blocks.") and p.ndim == 2]
     tables = [p for name, p in named if not name.startswith("blocks.") and p.ndim == 2]

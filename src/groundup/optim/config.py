@@ -1,5 +1,6 @@
 """What the optimizer does, as data; no torch."""
 
+import math
 from dataclasses import dataclass
 
 from groundup.core.errors import ConfigError
@@ -32,9 +33,12 @@ class OptimizerConfig:
         if self.schedule not in ("constant", "cosine", "wsd"):
             raise ConfigError(f"schedule is {self.schedule!r}; choose 'constant', 'cosine' or 'wsd'.")
         for name in ("matrix_learning_rate", "learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in ("beta1", "beta2", "weight_decay", "final_fraction"):
+            if not 0 < getattr(self, name) < math.inf:  # so written that NaN is refused too
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
+        for name in ("weight_decay", "final_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be between 0 and 1.")
         if not 0 < self.decay_fraction <= 1:

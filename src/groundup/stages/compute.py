@@ -22,14 +22,16 @@ class Compute(NamedTuple):
 
 def prepare_compute(config: ComputeConfig, out: Path) -> Compute:
     """Set the threads; choose the dtype by measurement, or as an earlier start of the same run did."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.threads or cores)
     record = out / "compute.json"
     if record.exists():
         known = read_json(record)
+        torch.set_num_threads(known["threads"])  # sums over another number of threads round differently
         return Compute(getattr(torch, known["dtype"]), known["peak_flops"])
-    rates = {name: measured_matmul_flops(getattr(torch, name)) for name in ("bfloat16", "float32")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.threads or cores)
     name = config.dtype
+    candidates = ("bfloat16", "float32") if name == "auto" else (name,)
+    rates = {candidate: measured_matmul_flops(getattr(torch, candidate)) for candidate in candidates}
     if name == "auto":
         name = "bfloat16" if rates["bfloat16"] > BF16_MUST_BE_FASTER_BY * rates["float32"] else "float32"
     write_json(

@@ -59,7 +59,7 @@ class EvaluateConfig:
 
     compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))
     stride: int = 0
-    kneser_ney_order: int = 6
+    kneser_ney_order: int = 8
     baselines: bool = True
     continuation_questions: int = 200
     sample_prompts: tuple[str, ...] = ("Fellow citizens,", "The state of the Union", "We must", "Our army and navy")

@@ -6,14 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from groundup.checkpoint.store import Checkpoint
+from groundup.core.errors import ConfigError, InputError
 from groundup.core.files import write_json
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished
 from groundup.core.seeds import derive_seed
 from groundup.corpus import kneser_ney
 from groundup.corpus.xz import xz_bits_per_byte
-from groundup.evaluation.bits_per_byte import bits_per_byte, document_likelihoods
-from groundup.evaluation.continuation import continuation_accuracy, continuation_questions
+from groundup.evaluation.bits_per_byte import Likelihood, bits_per_byte, document_likelihoods, document_windows
+from groundup.evaluation.continuation import continuation_accuracy, continuation_questions, fits
 from groundup.inference.engine import Engine, find_checkpoint, load_engine
 from groundup.inference.requests import Request, Sampling
 from groundup.stages.compute import prepare_compute
@@ -28,9 +30,10 @@ def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -
     inputs = {"texts": text_fingerprint(corpus), "checkpoint": checkpoint.fingerprint}
     if (result := finished(out, config, inputs)) is not None:
         return result
+    start = time.perf_counter()
+    train, heldout = train_and_heldout(corpus)
+    check(config, checkpoint, corpus, heldout)
     with Run(out, config, inputs) as run:
-        start = time.perf_counter()
-        train, heldout = train_and_heldout(corpus)
         engine = load_engine(checkpoint.path, prepare_compute(config.compute, out).dtype)
         likelihoods = score_documents(engine, heldout, config.stride)
         interval = bits_per_byte(likelihoods)
@@ -51,10 +54,22 @@ def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -
         return run.finish({"seconds": time.perf_counter() - start, **result})
 
 
-def score_documents(engine: Engine, texts: Sequence[str], stride: int) -> list[Any]:
+def check(config: EvaluateConfig, checkpoint: Checkpoint, corpus: Path, heldout: Sequence[str]) -> None:
+    """Stop what cannot work before anything is written."""
+    context = checkpoint.config.context_length
+    if not 0 <= config.stride <= context:
+        raise ConfigError(f"stride is {config.stride}; it must be between 0 and the model's context of {context}.")
+    if not any(heldout):
+        raise InputError(
+            f"{corpus} holds no text out, so there is nothing to evaluate on; build it with a held-out part."
+        )
+
+
+def score_documents(engine: Engine, texts: Sequence[str], stride: int) -> list[Likelihood]:
     """Likelihood of each document, behind a progress bar."""
-    with progress("score", None) as advance:
-        return document_likelihoods(engine.model, engine.tokenizer, texts, stride or None, advance)
+    windows = document_windows(engine.tokenizer, texts, engine.context_length, stride or None)
+    with progress("score", len(windows)) as advance:
+        return document_likelihoods(engine.model, texts, windows, advance)
 
 
 def baselines(train: Sequence[str], heldout: Sequence[str], order: int) -> dict[str, float]:
@@ -71,6 +86,7 @@ def baselines(train: Sequence[str], heldout: Sequence[str], order: int) -> dict[
 def tasks(engine: Engine, heldout: Sequence[str], config: EvaluateConfig) -> dict[str, Any]:
     """The likelihood task, where the held-out texts are long enough for it."""
     questions = continuation_questions(heldout, config.continuation_questions, config.seed)
+    questions = [question for question in questions if fits(engine, question)]
     return {"continuation": {"accuracy": asdict(continuation_accuracy(engine, questions))}} if questions else {}
 
 

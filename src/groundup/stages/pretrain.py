@@ -40,6 +40,8 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
     config = replace(config, model=replace(config.model, vocab_size=vocabulary.vocab_size))
     if (result := finished(out, config, inputs)) is not None:
         return result
+    if END_OF_TEXT not in vocabulary.special_tokens:
+        raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
     with Run(out, config, inputs) as run:
         compute = prepare_compute(config.compute, out)
         tokenize_splits(corpus, vocabulary, out)
@@ -61,9 +63,7 @@ def tokenize_splits(corpus: Path, tokenizer: BytePairTokenizer, out: Path) -> No
     if all((folder / "shard.json").exists() for folder in folders.values()):
         return
     splits = dict(zip(folders, train_and_heldout(corpus), strict=True))
-    mark = tokenizer.special_tokens.get(END_OF_TEXT)
-    if mark is None:
-        raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
+    mark = tokenizer.special_tokens[END_OF_TEXT]
     with progress("tokenize", sum(map(len, splits.values()))) as advance:
 
         def encoded(texts: list[str]) -> Iterator[tuple[int, list[int]]]:
@@ -125,7 +125,8 @@ def consume(
     with progress("pretrain", config.steps, done=state.step) as advance:
         for tick in ticks:
             recent.append(tick)
-            if tick.step % config.log_every == 0 or tick.step == config.steps:
+            saves = tick.step % config.checkpoint_every == 0 or tick.step == config.steps
+            if saves or tick.step % config.log_every == 0:  # no interval spans a checkpoint: a resume could not redo it
                 metrics = interval_metrics(recent, compute.peak_flops, flops_per_token)
                 run.log(tick.step, metrics | {"seconds": time.perf_counter() - began})
                 rate, mfu = metrics["tokens_per_second"], metrics["mfu"]
@@ -136,7 +137,7 @@ def consume(
                 if value is not None:
                     run.log(tick.step, {"validation_bits_per_byte": value})
                     logger.info("step %d: %.3f held-out bits per byte", tick.step, value)
-            if tick.step % config.checkpoint_every == 0 or tick.step == config.steps:
+            if saves:
                 state.save(run.directory / "checkpoints", tokenizer, {"seconds": time.perf_counter() - began})
     return time.perf_counter() - began
 

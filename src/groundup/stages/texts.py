@@ -5,14 +5,14 @@ from pathlib import Path
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
 from groundup.corpus.documents import read_texts
-from groundup.corpus.sources import hash_files, input_files, training_texts
+from groundup.corpus.sources import hash_files, input_files, is_corpus, training_texts
 
 HELD_OUT = 20  # of plain files, one document in twenty, or the last twentieth of a single one
 
 
 def train_and_heldout(path: Path) -> tuple[list[str], list[str]]:
     """The two splits of a corpus folder; plain files are split here, with nothing in both."""
-    if (path / "train.jsonl").exists():
+    if is_corpus(path):
         return read_texts(path, "train"), read_texts(path, "heldout")
     texts = training_texts(path)
     if len(texts) >= HELD_OUT:
@@ -25,6 +25,8 @@ def train_and_heldout(path: Path) -> tuple[list[str], list[str]]:
 
 
 def text_fingerprint(path: Path) -> str:
-    """What identifies the texts: the corpus run's fingerprint, or a hash of the files."""
+    """What identifies the texts: the corpus run's fingerprint; for files, or splits without a run, a hash of them."""
     result = path / "result.json"
-    return read_json(result)["fingerprint"] if result.exists() else hash_files(input_files([path]))
+    if result.exists() and (recorded := read_json(result).get("fingerprint")):
+        return str(recorded)
+    return hash_files(input_files([path]))

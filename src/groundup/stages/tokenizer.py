@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from groundup.core.files import read_json, sha256_file
 from groundup.core.runs import Run, finished
 from groundup.corpus.documents import read_texts
-from groundup.corpus.sources import hash_files, input_files, training_texts
+from groundup.corpus.sources import is_corpus, training_texts
+from groundup.stages.texts import text_fingerprint
 from groundup.tokenization.baselines import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.comparison import compare_tokenizers
@@ -32,8 +32,7 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str,
     The comparison is on the held-out split of a corpus folder; plain text has none, so it is on the first documents of
     the training text (`compared_on` says which).
     """
-    is_corpus = corpus.is_dir() and (corpus / "provenance.json").exists()
-    inputs = {"corpus": _corpus_fingerprint(corpus, is_corpus)}
+    inputs = {"corpus": text_fingerprint(corpus)}
     others = {path: load_vocabulary(Path(path)) for path in config.compare}
     inputs |= {f"compare {path}": tokenizer.fingerprint for path, tokenizer in others.items()}
     done = finished(out, config, inputs)
@@ -51,7 +50,7 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str,
             "character": CharacterTokenizer.train(texts),
             "word": WordTokenizer.train(texts, config.vocab_size),
         }
-        heldout = read_texts(corpus, "heldout") if is_corpus else []
+        heldout = read_texts(corpus, "heldout") if is_corpus(corpus) else []
         for path in others:
             tokenizers[_name_in_table(path, [*tokenizers, *others])] = others[path]
         rows = compare_tokenizers(tokenizers, heldout or _first(texts, COMPARED_CHARACTERS))
@@ -71,17 +70,6 @@ def _first(texts: list[str], characters: int) -> list[str]:
     """The first texts that have so many characters together, the last of them whole."""
     ends = itertools.accumulate(map(len, texts), initial=0)
     return [text for text, start in zip(texts, ends, strict=False) if start < characters]
-
-
-def _corpus_fingerprint(corpus: Path, is_corpus: bool) -> str:
-    """That of the corpus run; for plain files, of their bytes."""
-    if not is_corpus:
-        return hash_files(input_files([corpus]))
-    result = corpus / "result.json"
-    if result.exists() and (recorded := read_json(result).get("fingerprint")):
-        return str(recorded)
-    splits = [corpus / name for name in ("train.jsonl", "heldout.jsonl")]
-    return " ".join(sha256_file(path) for path in splits if path.exists())
 
 
 def _name_in_table(path: str, others: list[str]) -> str:

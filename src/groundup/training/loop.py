@@ -21,7 +21,7 @@ from groundup.training.state import TrainState
 
 
 class Diverged(GroundupError, ArithmeticError):
-    """The loss became infinite or not a number."""
+    """The loss or its gradient became infinite or not a number."""
 
 
 class Tick(NamedTuple):
@@ -46,11 +46,7 @@ def train(
         batch = source.batch(state.step)
         loss, metrics = objective(state.model, batch)
         value = loss.item()
-        if not math.isfinite(value):
-            raise Diverged(
-                f"The loss is {value} at step {state.step + 1}; lower the learning rate "
-                f"(now {config.learning_rate:g}, matrices {config.matrix_learning_rate:g}) or check the data."
-            )
+        require_finite("loss", value, state.step, config)
         norm, learning_rate = update(state, loss, config, steps)
         seconds = time.perf_counter() - start
         yield Tick(state.step, value, norm, learning_rate, batch.tokens_BT.numel(), seconds, metrics)
@@ -60,9 +56,19 @@ def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int)
     """Backward, clip, step; counts the step. Returns the gradient norm before clipping and the learning rate."""
     loss.backward()
     norm = clip_gradients(state.model, config.clip_norm)
+    require_finite("gradient norm", norm, state.step, config)  # before the step: no checkpoint may hold NaN weights
     set_learning_rates(state.optimizers, learning_rate_fraction(config, state.step, steps))
     for optimizer in state.optimizers:
         optimizer.step()
         optimizer.zero_grad()
     state.step += 1
     return norm, state.optimizers[-1].param_groups[0]["lr"]
+
+
+def require_finite(name: str, value: float, finished_steps: int, config: OptimizerConfig) -> None:
+    """Stop before a number that has blown up reaches the weights."""
+    if not math.isfinite(value):
+        raise Diverged(
+            f"The {name} is {value} at step {finished_steps + 1}; lower the learning rate "
+            f"(now {config.learning_rate:g}, matrices {config.matrix_learning_rate:g}) or check the data."
+        )

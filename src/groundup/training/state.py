@@ -28,6 +28,9 @@ class TrainState:
         exact = {name: weight.detach().clone() for name, weight in weights.items()}
         self.model.to(dtype)
         self.optimizers = build_optimizers(self.model, optimizer)
+        self._owners = {
+            member: each for each in self.optimizers for group in each.param_groups for member in group["params"]
+        }
         self.step = 0
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
@@ -71,7 +74,4 @@ class TrainState:
 
     def _slot(self, parameter: Tensor) -> dict[str, Any]:
         """The optimizer's state of one parameter."""
-        for optimizer in self.optimizers:
-            if any(parameter is member for group in optimizer.param_groups for member in group["params"]):
-                return optimizer.state[parameter]
-        raise AssertionError("a parameter has no optimizer")
+        return self._owners[parameter].state[parameter]

@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 MOUNT_PATH, CHAT_PATH = "/studio", "/chat"
 SECONDS_BETWEEN_UPDATES = 0.05
 SUGGESTIONS: Mapping[Mode, Sequence[str]] = {
-    "chat": ("Who are you?", "Add 12 and 30.", "Reverse the word: ground"),
+    "chat": ("Add 12 and 30.", "Sort the digits 5391.", "Reverse 4821."),
     "continue": ("Fellow citizens,", "The state of our Union is", "I recommend to the Congress"),
 }
 PLACEHOLDERS: Mapping[Mode, str] = {"chat": "Write a message", "continue": "Begin a text, and the model writes on"}

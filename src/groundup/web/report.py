@@ -104,7 +104,9 @@ def _cards(numbers: dict[str, Any]) -> Markup | None:
     bits, accuracy, gain = numbers["bits_per_byte"], numbers["accuracy"], numbers["gain"]
     found: list[Child] = []
     if bits["model"] is not None:
-        others = ["xz ", decimal(bits["xz"]), ", Kneser–Ney ", decimal(bits["kneser_ney"])]
+        others: list[Child] = ["no baseline was measured"]
+        if bits["xz"] is not None or bits["kneser_ney"] is not None:
+            others = ["xz ", decimal(bits["xz"]), ", Kneser–Ney ", decimal(bits["kneser_ney"])]
         found.append(card("Bits per byte, held-out text", decimal(bits["model"]), others))
     elif numbers["validation_bits_per_byte"] is not None:
         value = decimal(numbers["validation_bits_per_byte"])

@@ -45,7 +45,12 @@ POLICY_CURVES = (  # metric, title, unit, caption
         "nats per token",
         "Of the policy's next-token distribution; near zero, it has stopped exploring.",
     ),
-    ("kl", "Distance from SFT", "KL, nats per token", "How far the policy has moved from where it started."),
+    (
+        "kl",
+        "Shift of the policy",
+        "KL, nats per token",
+        "From the policy that sampled the rollouts to the one updated on them; zero where each batch is used once.",
+    ),
     (
         "zero_std_fraction",
         "Groups without a signal",
@@ -132,7 +137,7 @@ def _accuracy_figure(record: RunRecord, numbers: dict[str, Any], measured: Seque
     ends = ", ".join(f"{TITLES[name]} {numbers['accuracy'][name]['estimate']:.1%}" for name in measured)
     alt = f"Held-out accuracy with {INTERVAL}s, over all tasks: {ends}."
     svg = plots.interval_figure("accuracy", alt, ["all tasks", *tasks], drawn)
-    return figure("Before and after", svg, f"Exact-match accuracy on held-out prompts; lines are {INTERVAL}s.")
+    return figure("Before and after", svg, f"Share of exact answers to held-out prompts; lines are {INTERVAL}s.")
 
 
 def _bounds(value: dict[str, float | None] | None) -> tuple[float, float, float] | None:
@@ -148,7 +153,8 @@ def _accuracy_table(record: RunRecord, numbers: dict[str, Any], measured: Sequen
     for task in _keys(record, "accuracy_by_task"):
         cells.append([task, *[_accuracy_cell(_task_accuracy(record, name, task)) for name in measured]])
     for k in _keys(record, "pass_at_k"):
-        cells.append([f"pass@{k}", *[percent(number(record.result(name), "pass_at_k", k)) for name in measured]])
+        shares = [percent(number(record.result(name), "pass_at_k", k)) for name in measured]
+        cells.append([f"pass@{k}, sampled", *shares])
     if any(numbers["gain"].values()):
         cells.append(["change from SFT, points", *[_gain_cell(numbers["gain"].get(name)) for name in measured]])
     columns = [Column(""), *[Column(TITLES[name], True) for name in measured]]

@@ -26,7 +26,7 @@ from groundup.web.report_html import (
 )
 from groundup.web.report_text import SPACE, size_text
 
-BASELINE_TITLES = {"model": "this model", "kneser_ney": "Kneser–Ney", "xz": "xz"}
+BASELINE_TITLES = {"model": "this model", "kneser_ney": "Kneser–Ney", "xz": "xz", "xz_alone": "xz alone"}
 
 
 def corpus_section(record: RunRecord, numbers: dict[str, Any]) -> Child:
@@ -251,6 +251,9 @@ def _baselines(result: dict[str, Any], numbers: dict[str, Any]) -> Child:
     known = {name: value for name, value in bits.items() if value}
     if "model" not in known:
         return None
+    lead = prose(*_comparison(known))
+    if alone := number(result, "bits_per_byte", "xz_alone"):
+        known["xz_alone"] = alone
     bars, cells = [], []
     for name, value in known.items():
         low, high = (bounds["low"], bounds["high"]) if name == "model" else (None, None)
@@ -265,8 +268,10 @@ def _baselines(result: dict[str, Any], numbers: dict[str, Any]) -> Child:
     documents, size_bytes = number(result, "heldout", "documents"), number(result, "heldout", "bytes")
     text = f"On {documents:,.0f} held-out documents ({size_text(size_bytes or 0)})." if documents else ""
     line = " The line over the model's bar is its bootstrap interval over documents." if bounds["low"] else ""
+    if len(known) > 1:
+        text = f"The baselines, but for xz alone, are given the training text as the model was. {text}"
     return [
-        prose(*_comparison(known)),
+        lead,
         panels(
             figure("Bits per byte, shorter is better", plots.bar_figure("bits-per-byte", alt, bars), text + line),
             table("The same text under each", columns, cells, emphasis=0),

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Writes docs/papers.md: which paper is implemented where, from the docstrings of the source.
+
+    scripts/list_papers.py            write the page
+    scripts/list_papers.py --check    change nothing; exit code 1 if the page is out of date
+
+A citation is `arXiv:1706.03762` or `Wilson 1927` in a docstring of a module, class or function, with authors in front
+and a place (`eq. 1`, `section 3.1`) behind it where they are given. Authors and title stand in `WORKS`, so that a
+docstring need not spell them out; a citation that is not there, one whose first author is another, and a work that
+nothing cites any more are faults.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE, PAGE = ROOT / "src" / "groundup", ROOT / "docs" / "papers.md"
+# In the order of the story; others follow by name, and a layer that cites nothing is left out.
+STORY = ("corpus", "tokenization", "kernels", "batches", "models", "optim", "accounting")
+STORY += ("training", "inference", "evaluation", "alignment")
+
+
+class Work(NamedTuple):
+    """A paper, or a page that stands for one; it is known by its arXiv number, or else by authors and year."""
+
+    authors_year: str
+    title: str
+    arxiv: str = ""
+    link: str = ""
+
+
+WORKS = (
+    Work("Wilson 1927", "Probable Inference, the Law of Succession, and Statistical Inference"),
+    Work("Efron 1979", "Bootstrap Methods: Another Look at the Jackknife"),
+    Work("Luby and Rackoff 1988", "How to Construct Pseudorandom Permutations from Pseudorandom Functions"),
+    Work("Grefenstette 1995", "Comparing Two Language Identification Schemes"),
+    Work("Kneser and Ney 1995", "Improved Backing-Off for M-gram Language Modeling"),
+    Work("Broder 1997", "On the Resemblance and Containment of Documents"),
+    Work("Chen and Goodman 1999", "An Empirical Study of Smoothing Techniques for Language Modeling"),
+    Work("Black and Rogaway 2002", "Ciphers with Arbitrary Finite Domains"),
+    Work("Steele, Lea and Flood 2014", "Fast Splittable Pseudorandom Number Generators"),
+    Work("Sennrich et al. 2016", "Neural Machine Translation of Rare Words with Subword Units", arxiv="1508.07909"),
+    Work("Loshchilov and Hutter 2017", "SGDR: Stochastic Gradient Descent with Warm Restarts", arxiv="1608.03983"),
+    Work("Vaswani et al. 2017", "Attention Is All You Need", arxiv="1706.03762"),
+    Work("Micikevicius et al. 2018", "Mixed Precision Training", arxiv="1710.03740"),
+    Work("Loshchilov and Hutter 2019", "Decoupled Weight Decay Regularization", arxiv="1711.05101"),
+    Work("Radford et al. 2019", "Language Models are Unsupervised Multitask Learners"),
+    Work("Zhang and Sennrich 2019", "Root Mean Square Layer Normalization", arxiv="1910.07467"),
+    Work("Brown et al. 2020", "Language Models are Few-Shot Learners", arxiv="2005.14165"),
+    Work("Kaplan et al. 2020", "Scaling Laws for Neural Language Models", arxiv="2001.08361"),
+    Work("Schulman 2020", "Approximating KL Divergence", link="http://joschu.net/blog/kl-approx.html"),
+    Work("Shazeer 2020", "GLU Variants Improve Transformer", arxiv="2002.05202"),
+    Work("Chen et al. 2021", "Evaluating Large Language Models Trained on Code", arxiv="2107.03374"),
+    Work(
+        "Rae et al. 2021",
+        "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
+        arxiv="2112.11446",
+    ),
+    Work("Su et al. 2021", "RoFormer: Enhanced Transformer with Rotary Position Embedding", arxiv="2104.09864"),
+    Work("Chowdhery et al. 2022", "PaLM: Scaling Language Modeling with Pathways", arxiv="2204.02311"),
+    Work(
+        "Ainslie et al. 2023",
+        "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints",
+        arxiv="2305.13245",
+    ),
+    Work("Touvron et al. 2023", "LLaMA: Open and Efficient Foundation Language Models", arxiv="2302.13971"),
+    Work(
+        "Hu et al. 2024",
+        "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies",
+        arxiv="2404.06395",
+    ),
+    Work(
+        "Jordan et al. 2024",
+        "Muon: An Optimizer for Hidden Layers in Neural Networks",
+        link="https://kellerjordan.github.io/posts/muon/",
+    ),
+    Work(
+        "Shao et al. 2024",
+        "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+        arxiv="2402.03300",
+    ),
+    Work(
+        "Singh and Strouse 2024",
+        "Tokenization Counts: The Impact of Tokenization on Arithmetic in Frontier LLMs",
+        arxiv="2402.14903",
+    ),
+    Work("Liu et al. 2025", "Understanding R1-Zero-Like Training: A Critical Perspective", arxiv="2503.20783"),
+    Work("Yu et al. 2025", "DAPO: An Open-Source LLM Reinforcement Learning System at Scale", arxiv="2503.14476"),
+)
+KNOWN = {work.arxiv or work.authors_year: work for work in WORKS}
+
+_SURNAME = r"[A-Z][\w'’-]+"
+_AUTHORS = rf"{_SURNAME}(?: et al\.|(?:, {_SURNAME})* (?:and|&) {_SURNAME})?"
+_YEAR = r"(?:19|20)\d\d"
+_NOT_NAMES = (
+    "In Since Until From By See January February March April May June July August September October November December"
+)
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+BEFORE_ARXIV = re.compile(rf'\b({_AUTHORS})(?:,? \(?{_YEAR}\)?)?(?:, "[^"]*")?, $')
+NAMED = re.compile(rf'\b(?!(?:{_NOT_NAMES.replace(" ", "|")})\b)({_AUTHORS}),? \(?({_YEAR})\b\)?(?:, "[^"]*")?')
+PLACE = re.compile(r",? ((?:eqs?\.|sec\.|section|appendix|algorithm|table) [A-Z]?[\d.]*\w)")
+
+
+class Citation(NamedTuple):
+    """A key of `KNOWN`, the authors as written (empty where there are none), and the place in the work."""
+
+    key: str
+    authors: str
+    place: str
+
+
+class Use(NamedTuple):
+    """A citation and where it stands; `owner` is the class or function, empty for the module."""
+
+    citation: Citation
+    path: Path
+    owner: str
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the page; returns the exit code."""
+    uses = [use for path in sorted(SOURCE.rglob("*.py")) for use in uses_in(path)]
+    if wrong := faults(uses):
+        sys.stderr.write("\n".join(wrong) + "\n")
+        return 1
+    page, shown = render(uses), PAGE.relative_to(ROOT)
+    if "--check" in arguments:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
+            sys.stderr.write(f"{shown} is out of date; run scripts/list_papers.py.\n")
+            return 1
+    else:
+        PAGE.write_text(page, encoding="utf-8")
+        sys.stdout.write(f"{shown} lists {len({use.citation.key for use in uses})} papers.\n")
+    return 0
+
+
+def uses_in(path: Path) -> Iterator[Use]:
+    """Every citation in a file's docstrings, in order; the same one twice in a docstring counts once."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            owner = "" if isinstance(node, ast.Module) else node.name
+            for citation in dict.fromkeys(citations(ast.get_docstring(node) or "")):
+                yield Use(citation, path, owner)
+
+
+def citations(docstring: str) -> list[Citation]:
+    """The citations in a docstring, in order. `Wilson 1927, arXiv:...` is one citation, of the arXiv number."""
+    text = " ".join(docstring.split())
+    found: dict[int, Citation] = {}
+    taken: set[int] = set()
+    for match in ARXIV.finditer(text):
+        before = BEFORE_ARXIV.search(text, 0, match.start())
+        authors = before[1] if before and (before[1].endswith(" et al.") or re.search(_YEAR, before[0])) else ""
+        if before and authors:
+            taken.add(before.start())
+        found[match.start()] = Citation(match[1], authors, _place(text, match.end()))
+    for match in NAMED.finditer(text):
+        if match.start() not in taken:
+            key = f"{match[1].replace('&', 'and')} {match[2]}"
+            found[match.start()] = Citation(key, match[1], _place(text, match.end()))
+    return [found[at] for at in sorted(found)]
+
+
+def faults(uses: list[Use]) -> list[str]:
+    """What keeps the page from being written, as sentences."""
+    wrong = []
+    for citation, path, _ in uses:
+        work, where = KNOWN.get(citation.key), path.relative_to(SOURCE).as_posix()
+        if work is None:
+            remedy = "add authors and title to WORKS in scripts/list_papers.py."
+            wrong.append(f"{where} cites {citation.key!r}, which is not known; {remedy}")
+        elif _first_author(citation.authors) not in ("", _first_author(work.authors_year)):
+            wrong.append(f"{where} names {citation.authors} for {citation.key}, but that is by {work.authors_year}.")
+    unused = KNOWN.keys() - {use.citation.key for use in uses}
+    return wrong + [f"Nothing cites {key!r} any more; remove it from WORKS." for key in sorted(unused)]
+
+
+def render(uses: list[Use]) -> str:
+    """The page: a table for each layer that cites something, its papers by year."""
+    layers: dict[str, dict[str, list[str]]] = {}
+    for use in uses:
+        layer = use.path.relative_to(SOURCE).parts[0]
+        layers.setdefault(layer, {}).setdefault(use.citation.key, []).append(_where(use))
+    tables = []
+    for layer in sorted(layers, key=lambda name: (STORY.index(name) if name in STORY else len(STORY), name)):
+        papers = layers[layer]
+        rows = [f"| {_shown(KNOWN[key])} | {'; '.join(papers[key])} |" for key in sorted(papers, key=_year_and_authors)]
+        tables.append("\n".join([f"## {layer}", "", "| paper | where |", "|---|---|", *rows]))
+    return "\n\n".join([HEADER, *tables]) + "\n"
+
+
+HEADER = """# Papers
+
+Which paper is used where, with the place in it where the code names one. Written by `scripts/list_papers.py` from the
+docstrings of the source; change those, then run it again."""
+
+
+def _place(text: str, end: int) -> str:
+    match = PLACE.match(text, end)
+    return match[1] if match else ""
+
+
+def _first_author(authors: str) -> str:
+    return re.split(r"[ ,]", authors, maxsplit=1)[0]
+
+
+def _year_and_authors(key: str) -> tuple[str, str]:
+    authors_year = KNOWN[key].authors_year
+    return authors_year[-4:], authors_year
+
+
+def _shown(work: Work) -> str:
+    link = work.link or (f"https://arxiv.org/abs/{work.arxiv}" if work.arxiv else "")
+    return f"{work.authors_year}, " + (f"[{work.title}]({link})" if link else f"*{work.title}*")
+
+
+def _where(use: Use) -> str:
+    name, path = use.path.relative_to(SOURCE).as_posix(), use.path.relative_to(ROOT).as_posix()
+    owner = f" `{use.owner}`" if use.owner else ""
+    place = f", {use.citation.place}" if use.citation.place else ""
+    return f"[{name.split('/', 1)[-1]}](../{path}){owner}{place}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
