@@ -15,15 +15,17 @@ from sources import ROOT, named
 from groundup.cli.main import VERBS, split_verb, verbs_of
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(?:bash|sh|shell|console|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELLS = ("", "bash", "sh", "shell", "console", "text")
 
 
 def command_lines(page: Path) -> list[str]:
     """The `groundup` and `make` commands in a page's code blocks, continued lines joined, comments cut."""
     if not page.exists():
         return []
-    blocks = [block.replace("\\\n", " ") for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
-    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    blocks = [block.replace("\\\n", " ") for language, block in found if language in SHELLS]
+    lines = [line.split(" #")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [line for line in lines if re.match(r"(\.venv/bin/)?(groundup|make)\b", line)]
 
 

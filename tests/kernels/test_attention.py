@@ -77,7 +77,7 @@ def test_the_formula_is_what_loops_compute() -> None:
         for h in range(4):
             g = h // 2
             for t in range(5):
-                scores = [sum(q_BHTK[b, h, t] * k_BGSK[b, g, s]).item() / math.sqrt(K) for s in range(t + 1)]
+                scores = [torch.dot(q_BHTK[b, h, t], k_BGSK[b, g, s]).item() / math.sqrt(K) for s in range(t + 1)]
                 total = sum(math.exp(score) for score in scores)
                 expected = sum(math.exp(score) / total * v_BGSK[b, g, s] for s, score in enumerate(scores))
                 torch.testing.assert_close(found[b, h, t], expected, atol=1e-6, rtol=1e-5)

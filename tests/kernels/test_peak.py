@@ -14,3 +14,12 @@ def test_the_shortest_repeat_counts(dtype: torch.dtype, monkeypatch: pytest.Monk
     monkeypatch.setattr(peak, "REPEATS", 3)
     assert peak.measured_matmul_flops(dtype) == 2 * 8**3 / 2.0
     assert next(clock, None) is None
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(119.0, torch.float32), (121.0, torch.bfloat16)])
+def test_bf16_must_be_clearly_faster_to_be_chosen(
+    bf16: float, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {torch.bfloat16: bf16, torch.float32: 100.0}
+    monkeypatch.setattr(peak, "measured_matmul_flops", lambda dtype, size=None: rates[dtype])
+    assert peak.fastest_dtype() == expected

@@ -51,7 +51,7 @@ def write_shard(
 def open_shard(directory: Path) -> tuple[np.ndarray, ShardManifest]:
     """The memory-mapped ids of a shard, shape (tokens,), and its manifest; a damaged file is an error.
 
-    Checking the hash reads the file once, at one to two gigabytes a second; training on altered text would cost more.
+    Checking the hash reads the file once, at about a gigabyte a second; training on altered text would cost more.
     """
     for name in ("shard.json", "tokens.bin"):
         if not (directory / name).exists():

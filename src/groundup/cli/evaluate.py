@@ -26,7 +26,7 @@ class Args:
     corpus: Path
     """A corpus folder (its held-out split is used), or text files (every twentieth document is held out)."""
     out: Path | None = None
-    """The folder to write; by default `evaluate` in the run."""
+    """The folder to write; by default the model's name with -evaluate, beside it."""
     recipe: str = "quickstart"
     """Named settings to start from."""
     config: Path | None = None
@@ -45,7 +45,7 @@ def run(args: Args) -> None:
 
     from groundup.stages.evaluate import run_evaluate
 
-    out = args.out or args.model / "evaluate"
+    out = args.out or args.model.with_name(f"{args.model.name}-evaluate")
     result = run_evaluate(args.settings, args.model, args.corpus, out)
     table = Table("held-out text", "bits per byte")
     table.columns[1].justify = "right"

@@ -7,12 +7,14 @@ Exit codes: 0 done; 1 a fault that the user can mend, told in one sentence; 2 wr
 fault is ours and keeps its traceback.
 """
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from groundup.core.errors import GroundupError
+from groundup.core.errors import ConfigError, GroundupError
 
 VERBS = {
     "quickstart": "the whole story on real text: corpus to report, in about ten minutes",
@@ -92,12 +94,28 @@ def _run(verb: str, words: Sequence[str]) -> int:
     options = {"prog": f"groundup {verb}", "description": "", "config": (tyro.conf.CascadeSubcommandArgs,)}
     if hasattr(module, "defaults"):  # a verb with recipes: its options start from the chosen one
         options["default"] = module.defaults(words)
+    told = io.StringIO()
     try:
-        args = tyro.cli(module.Args, args=list(words), **options)
-    except SystemExit as leave:  # 0 after --help, 2 after a message about the options
-        return leave.code if isinstance(leave.code, int) else EXIT_USAGE
+        with contextlib.redirect_stderr(told):
+            args = tyro.cli(module.Args, args=list(words), **options)
+    except (SystemExit, ConfigError) as leave:  # SystemExit: 0 after --help, 2 after a message about the options
+        if (refusal := _refusal(leave)) is not None:
+            _fault(refusal)  # a config that refused a value says it in its own sentence, not in tyro's box
+            return EXIT_USAGE
+        sys.stderr.write(told.getvalue())
+        code = getattr(leave, "code", None)
+        return code if isinstance(code, int) else EXIT_USAGE
     module.run(args)
     return 0
+
+
+def _refusal(leave: BaseException | None) -> str | None:
+    """The sentence of the config that did not accept an option's value, where that is why tyro gave up."""
+    while leave is not None:
+        if isinstance(leave, ConfigError):
+            return str(leave)
+        leave = leave.__context__
+    return None
 
 
 def split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:

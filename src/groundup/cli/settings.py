@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from groundup.core.config import load
+from groundup.core.config import decode
 from groundup.core.errors import ConfigError
+from groundup.core.files import read_json
 from groundup.recipes.named import recipe
 
 T = TypeVar("T")
@@ -14,14 +15,17 @@ T = TypeVar("T")
 def starting_settings(words: Sequence[str], cls: type[T], part: str | None, fallback: str = "quickstart") -> T:
     """The settings of class `cls` that `--config FILE` or `--recipe NAME` among the words mean.
 
-    `part` is the recipe's field that holds them; None takes the recipe whole. A config file may hold the part alone
-    (the `config.json` of such a run).
+    `part` is the recipe's field that holds them; None takes the recipe whole. A config file is the `config.json` of a
+    run of that verb, or of a quickstart, of which the part is taken.
     """
     file, name = option(words, "--config"), option(words, "--recipe")
     if file is not None and name is not None:
         raise ConfigError("--config and --recipe exclude each other; give one of them.")
     if file is not None:
-        return load(cls, Path(file))
+        data = read_json(Path(file))
+        if part is not None and isinstance(data, dict) and "pretrain" in data and part in data:
+            data = data[part]  # the config of a whole quickstart
+        return decode(cls, data, source=file)
     chosen = recipe(name or fallback)
     settings = chosen if part is None else getattr(chosen, part)
     assert isinstance(settings, cls)

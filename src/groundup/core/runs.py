@@ -42,10 +42,18 @@ logger = get_logger(__name__)
 class Run:
     """An open run folder; use as a context manager. State: the folder, its lock, the open metrics and log files."""
 
-    def __init__(self, directory: Path, config: Any, inputs: dict[str, str] | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        directory: Path,
+        config: Any,  # noqa: ANN401
+        inputs: dict[str, str] | None = None,
+        *,
+        of_runs: bool = False,
+    ) -> None:
         """Open or continue a run: `config` is a dataclass, `inputs` maps each input's name to its fingerprint.
 
-        A folder with an unfinished or finished run of another fingerprint is cleared first.
+        A folder with an unfinished or finished run of another fingerprint is cleared first. A run `of_runs` only loses
+        its result then: the runs inside it know themselves whether they still fit.
         """
         self.directory = directory
         self.fingerprint = fingerprint(config, inputs or {})
@@ -54,7 +62,9 @@ class Run:
         try:
             recorded = recorded_fingerprint(directory)
             clear_temporaries(directory)
-            if recorded not in (None, self.fingerprint):
+            if recorded not in (None, self.fingerprint) and of_runs:
+                remove(directory / "result.json")
+            elif recorded not in (None, self.fingerprint):
                 logger.info("%s holds a run of another config or input; it is started afresh.", directory)
                 clear(directory)
             self.provenance = provenance() | {"fingerprint": self.fingerprint, "inputs": inputs or {}}

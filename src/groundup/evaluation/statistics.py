@@ -40,7 +40,8 @@ def wilson(correct: int, n: int) -> Proportion:
     scale = 1 / (1 + Z95**2 / n)
     middle = scale * (share + Z95**2 / (2 * n))
     half = scale * Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return Proportion(share, max(0.0, middle - half), min(1.0, middle + half), correct, n)
+    low, high = min(share, middle - half), max(share, middle + half)  # rounding must not exclude the estimate
+    return Proportion(share, max(0.0, low), min(1.0, high), correct, n)
 
 
 def paired_difference(

@@ -16,6 +16,7 @@ from groundup.core.errors import InputError, MissingError
 from groundup.inference.requests import Completion, Delta, Request
 from groundup.inference.sampling import sample, uniform
 from groundup.inference.sequence import Generation
+from groundup.kernels.peak import fastest_dtype
 from groundup.models.cache import KVCache
 from groundup.models.decoder import Decoder
 from groundup.tokenization.bpe import BytePairTokenizer
@@ -139,12 +140,15 @@ def pad(rows: Sequence[Sequence[int]], value: int = 0) -> Tensor:
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
-def load_engine(path: Path, dtype: torch.dtype = torch.bfloat16) -> Engine:
-    """An engine from a checkpoint folder, a folder of checkpoints, or a run (its most aligned stage's newest one)."""
+def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
+    """An engine from a checkpoint folder, a folder of checkpoints, or a run (its most aligned stage's newest one).
+
+    `dtype` None takes the format in which this machine is fastest.
+    """
     checkpoint = find_checkpoint(path)
     model = Decoder(checkpoint.config)
     model.load_state_dict(checkpoint.weights())
-    return Engine(model.to(dtype).eval(), BytePairTokenizer.load(checkpoint.tokenizer))
+    return Engine(model.to(dtype or fastest_dtype()).eval(), BytePairTokenizer.load(checkpoint.tokenizer))
 
 
 def find_checkpoint(path: Path) -> Checkpoint:

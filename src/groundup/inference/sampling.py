@@ -63,4 +63,5 @@ def _inverse_cdf(probabilities_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     cumulative_BV = probabilities_BV.double().cumsum(dim=-1)
     totals_B = cumulative_BV[:, -1]
     thresholds_B = torch.minimum(uniforms_B * totals_B, totals_B.nextafter(torch.zeros_like(totals_B)))
-    return torch.searchsorted(cumulative_BV, thresholds_B[:, None], right=True)[:, 0]
+    found_B = torch.searchsorted(cumulative_BV, thresholds_B[:, None], right=True)[:, 0]
+    return found_B.clamp(max=probabilities_BV.shape[-1] - 1)  # only where logits are not numbers

@@ -28,6 +28,7 @@ def attend(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask_BTS: Tensor | No
         record("attention.masked", "torch_sdpa")
         mask_B1TS = mask_BTS[:, None]
         return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, attn_mask=mask_B1TS, enable_gqa=True)
+    assert q_BHTK.shape[2] == k_BGSK.shape[2], "attention to other keys than the queries' own needs a mask"
     if q_BHTK.device.type == "cpu" and torch.is_grad_enabled():
         record("attention.causal", "blocked")
         return attend_causal_blocked(q_BHTK, k_BGSK, v_BGSK)

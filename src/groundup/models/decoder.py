@@ -19,6 +19,8 @@ from groundup.models.cache import KVCache, LayerCache
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine, rms_norm, rope_angles, rotate, swiglu
 
+TIED_STD = 0.02
+
 
 class Attention(nn.Module):
     """Grouped-query self-attention with rotary positions, and normalised queries and keys if the config says so."""
@@ -101,6 +103,7 @@ class Decoder(nn.Module):
     def forward(self, tokens_BT: Tensor, positions_BT: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Final normed hidden states (B, T, D). Positions count from 0 unless given, as they must be with a cache."""
         if positions_BT is None:
+            assert cache is None, "with a cache, only the caller knows the positions"
             positions_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]
         angles = rope_angles(positions_BT, self.config.head_width, self.config.rope_base)
         x_BTD = self.embedding[tokens_BT]
@@ -125,6 +128,9 @@ class Decoder(nn.Module):
 def initialize(decoder: Decoder, seed: int) -> None:
     """Fill the weights: matrices N(0, 2/(in+out)) cut at 3σ, the embedding N(0, 1) cut at 3, gains 1.
 
+    A tied embedding is the output matrix too: with entries of size 1 the first loss would be in the hundreds, so it
+    starts at N(0, 0.02²), as in GPT-2.
+
     Matrices that write to the residual stream are scaled by 1/√(2·depth), so that its variance does not grow with depth
     (Radford et al. 2019); the unembedding starts at 1/√D of that of a matrix, so that the first loss is near ln V.
     """
@@ -136,7 +142,7 @@ def initialize(decoder: Decoder, seed: int) -> None:
             continue
         std = math.sqrt(2 / sum(parameter.shape))
         if name == "embedding":
-            std = 1.0
+            std = TIED_STD if decoder.config.tie_embeddings else 1.0
         elif name == "unembedding":
             std /= math.sqrt(decoder.config.width)
         elif name.endswith(("attention.output", "mlp.down")):

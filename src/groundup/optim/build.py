@@ -9,13 +9,18 @@ from groundup.optim.muon import Muon
 
 
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Block matrices to the matrix optimizer; embeddings, unembedding and gains to AdamW without decay."""
+    """Block matrices to the matrix optimizer; embedding, unembedding and gains to AdamW without decay."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if name.startswith("blocks.") and p.ndim == 2]
-    tables = [p for name, p in named if not name.startswith("blocks.") and p.ndim == 2]
-    gains = [p for _, p in named if p.ndim < 2]
+    embedding = [p for name, p in named if name == "embedding"]
+    rest = [p for name, p in named if name != "embedding" and not (name.startswith("blocks.") and p.ndim == 2)]
+    tied = all(name != "unembedding" for name, _ in named)  # then the embedding is an output matrix, of small entries
+    embedding_rate = config.learning_rate if tied else config.embedding_learning_rate
     betas = (config.beta1, config.beta2)
-    undecayed = [{"params": tables, "weight_decay": 0.0}, {"params": gains, "weight_decay": 0.0}]
+    undecayed = [
+        {"params": embedding, "weight_decay": 0.0, "lr": embedding_rate},
+        {"params": rest, "weight_decay": 0.0},
+    ]
     if config.matrix_optimizer == "adamw":
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, *undecayed]
         optimizers: list[torch.optim.Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=betas)]

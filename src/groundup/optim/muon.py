@@ -1,6 +1,6 @@
 """Muon: momentum whose update is made orthogonal (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-    M ← μM + g               G = g + μM  (Nesterov)
+    M ← μM + (1-μ)g          G = (1-μ)g + μM  (Nesterov)
     O = NewtonSchulz(G)      ≈ U Vᵀ of the singular value decomposition G = U Σ Vᵀ
     W ← W - α·λ·W            W ← W - α·√max(1, rows/columns)·O
 

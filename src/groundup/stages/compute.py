@@ -7,10 +7,8 @@ from typing import NamedTuple
 import torch
 
 from groundup.core.files import read_json, write_json
-from groundup.kernels.peak import measured_matmul_flops
+from groundup.kernels.peak import fastest_dtype, measured_matmul_flops
 from groundup.stages.config import ComputeConfig
-
-BF16_MUST_BE_FASTER_BY = 1.2
 
 
 class Compute(NamedTuple):
@@ -29,12 +27,8 @@ def prepare_compute(config: ComputeConfig, out: Path) -> Compute:
         return Compute(getattr(torch, known["dtype"]), known["peak_flops"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.threads or cores)
-    name = config.dtype
-    candidates = ("bfloat16", "float32") if name == "auto" else (name,)
-    rates = {candidate: measured_matmul_flops(getattr(torch, candidate)) for candidate in candidates}
-    if name == "auto":
-        name = "bfloat16" if rates["bfloat16"] > BF16_MUST_BE_FASTER_BY * rates["float32"] else "float32"
-    write_json(
-        record, {"dtype": name, "peak_flops": rates[name], "measured": rates, "threads": torch.get_num_threads()}
-    )
-    return Compute(getattr(torch, name), rates[name])
+    dtype = fastest_dtype() if config.dtype == "auto" else getattr(torch, config.dtype)
+    peak = measured_matmul_flops(dtype)
+    name = str(dtype).removeprefix("torch.")
+    write_json(record, {"dtype": name, "peak_flops": peak, "threads": torch.get_num_threads()})
+    return Compute(dtype, peak)

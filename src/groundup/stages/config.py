@@ -77,7 +77,12 @@ class SftConfig:
 
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
-            matrix_learning_rate=0.005, learning_rate=1e-3, schedule="constant", warmup_steps=5, weight_decay=0.0
+            matrix_learning_rate=0.005,
+            learning_rate=1e-3,
+            embedding_learning_rate=0.01,
+            schedule="constant",
+            warmup_steps=5,
+            weight_decay=0.0,
         )
     )
     compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))
@@ -103,7 +108,12 @@ class RlConfig:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
-            matrix_learning_rate=0.002, learning_rate=2e-4, schedule="constant", warmup_steps=5, weight_decay=0.0
+            matrix_optimizer="adamw",
+            learning_rate=3e-4,
+            embedding_learning_rate=3e-4,
+            schedule="constant",
+            warmup_steps=5,
+            weight_decay=0.0,
         )
     )
     compute: ComputeConfig = field(default_factory=lambda: ComputeConfig(compile=False))

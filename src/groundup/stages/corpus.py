@@ -20,7 +20,7 @@ from groundup.core.errors import ConfigError
 from groundup.core.files import require_writable, write_text
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
-from groundup.core.runs import Run, finished
+from groundup.core.runs import Run, finished, recorded_fingerprint
 from groundup.corpus.config import CorpusConfig
 from groundup.corpus.decontamination import Overlap
 from groundup.corpus.documents import Document, write_jsonl
@@ -42,10 +42,10 @@ def run_corpus(config: CorpusConfig, out: Path) -> dict[str, Any]:
     if done and all((out / name).exists() for name in ARTIFACTS):
         logger.info("corpus: %s is up to date", out)
         return done
-    require_writable(out)
     sotu = config.source == "sotu"
     documents = read_sotu() if sotu else read_documents(config.inputs, config.part_characters)
     evaluation = read_documents(config.evaluation_files, 0) if config.evaluation_files else []
+    recorded_fingerprint(require_writable(out))  # a folder that cannot be had is refused now, not after the work
     with progress("corpus", len(STAGES)) as advance:
         corpus = build_corpus(documents, config, [document.text for document in evaluation], advance)
     with Run(out, config, inputs) as run:

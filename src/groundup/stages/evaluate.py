@@ -8,7 +8,7 @@ from typing import Any
 
 from groundup.checkpoint.store import Checkpoint
 from groundup.core.errors import ConfigError, InputError
-from groundup.core.files import write_json
+from groundup.core.files import clear_temporaries, write_json
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished
 from groundup.core.seeds import derive_seed
@@ -48,9 +48,9 @@ def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -
             "tasks": tasks(engine, heldout, config),
             "samples": samples(engine, config),
         }
-        write_json(
-            out / "eval" / "bits_per_byte" / "summary.json", {"documents": [asdict(each) for each in likelihoods]}
-        )
+        details = out / "eval" / "bits_per_byte"
+        clear_temporaries(details)
+        write_json(details / "summary.json", {"documents": [asdict(each) for each in likelihoods]})
         return run.finish({"seconds": time.perf_counter() - start, **result})
 
 

@@ -15,6 +15,7 @@ from groundup.batches.shards import open_shard, write_shard
 from groundup.batches.windows import WindowSource
 from groundup.checkpoint.store import latest_checkpoint
 from groundup.core.errors import InputError
+from groundup.core.files import clear_temporaries
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished, read_metrics
@@ -42,11 +43,12 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         return result
     if END_OF_TEXT not in vocabulary.special_tokens:
         raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
+    texts = train_and_heldout(corpus)  # before the run opens: a fault in the input leaves its folder as it was
     with Run(out, config, inputs) as run:
-        compute = prepare_compute(config.compute, out)
-        tokenize_splits(corpus, vocabulary, out)
+        tokenize_splits(*texts, vocabulary, out)
         tokens, _ = open_shard(out / "tokens" / "train")
         source = WindowSource(tokens, config.batch_size, config.model.context_length, config.seed)
+        compute = prepare_compute(config.compute, out)
         validation = Validation(out, vocabulary, config)
         state, seconds = start_or_resume(config, compute, run)
         if config.compute.compile:
@@ -57,12 +59,12 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         return run.finish(summarize(run, config, compute, seconds))
 
 
-def tokenize_splits(corpus: Path, tokenizer: BytePairTokenizer, out: Path) -> None:
+def tokenize_splits(train: list[str], heldout: list[str], tokenizer: BytePairTokenizer, out: Path) -> None:
     """Write the token shards of both splits, unless an earlier start of this run did."""
-    folders = {"train": out / "tokens" / "train", "heldout": out / "tokens" / "heldout"}
-    if all((folder / "shard.json").exists() for folder in folders.values()):
+    splits = {out / "tokens" / "train": train, out / "tokens" / "heldout": heldout}
+    if all((folder / "shard.json").exists() for folder in splits):
         return
-    splits = dict(zip(folders, train_and_heldout(corpus), strict=True))
+    clear_temporaries(out / "tokens")
     mark = tokenizer.special_tokens[END_OF_TEXT]
     with progress("tokenize", sum(map(len, splits.values()))) as advance:
 
@@ -71,8 +73,8 @@ def tokenize_splits(corpus: Path, tokenizer: BytePairTokenizer, out: Path) -> No
                 yield len(text.encode()), tokenizer.encode(text)
                 advance()
 
-        for split, folder in folders.items():
-            write_shard(folder, encoded(splits[split]), mark, tokenizer.vocab_size)
+        for folder, texts in splits.items():
+            write_shard(folder, encoded(texts), mark, tokenizer.vocab_size)
 
 
 class Validation:
@@ -81,7 +83,7 @@ class Validation:
     def __init__(self, out: Path, tokenizer: BytePairTokenizer, config: PretrainConfig) -> None:
         tokens, _ = open_shard(out / "tokens" / "heldout")
         T = config.model.context_length
-        count = min(config.evaluate_windows, (len(tokens) - 1) // T)
+        count = min(config.evaluate_windows, max(0, len(tokens) - 1) // T)
         starts = np.linspace(0, len(tokens) - 1 - T, count, dtype=np.int64) if count else []
         rows = [torch.from_numpy(tokens[start : start + T + 1].astype(np.int64)) for start in starts]
         self.windows_NT = torch.stack(rows) if rows else None

@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 def run_quickstart(config: QuickstartConfig, out: Path) -> dict[str, Any]:
     """Corpus, tokenizer, pretraining, evaluation, alignment, report; returns the summary that the report shows."""
     require_writable(out)
-    with Run(out, config) as run:
+    with Run(out, config, of_runs=True) as run:
         run_corpus(
             config.corpus, step(1, "corpus: real documents, cleaned, filtered, deduplicated, split", out / "corpus")
         )

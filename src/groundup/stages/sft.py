@@ -8,7 +8,7 @@ from typing import Any
 from groundup.alignment.instruction_batches import InstructionSource
 from groundup.checkpoint.store import Checkpoint, latest_checkpoint
 from groundup.core.errors import InputError
-from groundup.core.files import write_json, write_text
+from groundup.core.files import clear_temporaries, write_json, write_text
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished
@@ -20,6 +20,7 @@ from groundup.kernels.dispatch import chosen
 from groundup.stages.compute import Compute, prepare_compute
 from groundup.stages.config import SftConfig
 from groundup.tokenization.bpe import BytePairTokenizer
+from groundup.tokenization.chat import Message, render_prompt
 from groundup.training.compiling import compile_for_training
 from groundup.training.loop import train
 from groundup.training.objectives import next_token
@@ -34,9 +35,12 @@ def run_sft(config: SftConfig, base: Path, out: Path) -> dict[str, Any]:
     inputs = {"checkpoint": start_from.fingerprint}
     if (result := finished(out, config, inputs)) is not None:
         return result
+    tokenizer = BytePairTokenizer.load(start_from.tokenizer)
+    render_prompt(
+        tokenizer, [Message("user", "")]
+    )  # a tokenizer without the chat's tokens is told before the run opens
     with Run(out, config, inputs) as run:
         compute = prepare_compute(config.compute, out)
-        tokenizer = BytePairTokenizer.load(start_from.tokenizer)
         state, counters = start_or_resume(config, start_from, compute, run)
         seconds = fine_tune(config, state, counters, tokenizer, start_from, run)
         engine = Engine(state.model.eval(), tokenizer)
@@ -100,6 +104,7 @@ def final_evaluation(engine: Engine, out: Path, heldout: int, pass_at_8: int, se
     """
     examples = instructions("heldout", 0, heldout)
     answers = answer(engine, examples)
+    clear_temporaries(out / "eval" / "instructions")
     write_answers(out, answers)
     result = answers.summary()
     if pass_at_8:

@@ -53,16 +53,17 @@ def train(
 
 
 def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int) -> tuple[float, float]:
-    """Backward, clip, step; counts the step. Returns the gradient norm before clipping and the learning rate."""
+    """Backward, clip, step; counts the step. Returns the gradient norm before clipping, and AdamW's learning rate."""
     loss.backward()
     norm = clip_gradients(state.model, config.clip_norm)
     require_finite("gradient norm", norm, state.step, config)  # before the step: no checkpoint may hold NaN weights
-    set_learning_rates(state.optimizers, learning_rate_fraction(config, state.step, steps))
+    fraction = learning_rate_fraction(config, state.step, steps)
+    set_learning_rates(state.optimizers, fraction)
     for optimizer in state.optimizers:
         optimizer.step()
         optimizer.zero_grad()
     state.step += 1
-    return norm, state.optimizers[-1].param_groups[0]["lr"]
+    return norm, config.learning_rate * fraction
 
 
 def require_finite(name: str, value: float, finished_steps: int, config: OptimizerConfig) -> None:

@@ -1,0 +1,162 @@
+"""Each stage on plain files, as its verb runs it: what it takes, and what it refuses before it writes anything."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_quickstart import COMPUTE, tiny_config, write_notes
+
+from groundup.core.errors import ConfigError, InputError, MissingError
+from groundup.corpus.config import CorpusConfig
+from groundup.stages import compute
+from groundup.stages.compute import prepare_compute
+from groundup.stages.config import ComputeConfig
+from groundup.stages.corpus import run_corpus
+from groundup.stages.evaluate import run_evaluate
+from groundup.stages.grpo import run_grpo
+from groundup.stages.pretrain import run_pretrain
+from groundup.stages.sft import run_sft
+from groundup.stages.texts import text_fingerprint, train_and_heldout
+from groundup.tokenization.bpe import BytePairTokenizer
+from groundup.tokenization.chat import END_OF_TEXT, SPECIAL_TOKENS
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch):
+    """Which dtypes were measured; the true measurement takes a second."""
+    asked = []
+    monkeypatch.setattr(compute, "fastest_dtype", lambda: torch.bfloat16)
+    monkeypatch.setattr(compute, "measured_matmul_flops", lambda dtype: asked.append(dtype) or 1e9)
+    return asked
+
+
+@pytest.fixture
+def byte_tokenizer(tmp_path):
+    special = {name: 256 + index for index, name in enumerate(SPECIAL_TOKENS)}
+    return BytePairTokenizer([], special_tokens=special).save(tmp_path / "tokenizer").parent
+
+
+@pytest.fixture
+def notes(tmp_path):
+    return write_notes(tmp_path / "notes")
+
+
+@pytest.fixture
+def config(notes):
+    whole = tiny_config(notes)
+    return replace(whole, pretrain=replace(whole.pretrain, steps=2))
+
+
+@pytest.fixture
+def pretrained(config, notes, byte_tokenizer, tmp_path):
+    run_pretrain(config.pretrain, notes, byte_tokenizer, tmp_path / "base")
+    return tmp_path / "base"
+
+
+def test_pretrain_then_evaluate_on_plain_files(config, notes, pretrained, tmp_path):
+    result = json.loads((pretrained / "result.json").read_text())
+    assert (result["steps"], result["tokens"], result["dtype"]) == (2, 2 * 4 * 80, "float32")
+    assert result["peak_flops_per_second"] == 1e9
+    assert json.loads((pretrained / "config.json").read_text())["model"]["vocab_size"] == 260
+    evaluated = run_evaluate(config.evaluate, pretrained, notes, tmp_path / "evaluated")
+    _, heldout = train_and_heldout(notes)
+    assert evaluated["heldout"] == {"documents": len(heldout), "bytes": sum(len(t.encode()) for t in heldout)}
+    assert set(evaluated["bits_per_byte"]) == {"model", "xz", "xz_alone", "kneser_ney"}
+    assert [sample["prompt"] for sample in evaluated["samples"]] == ["the river"]
+    bare = replace(config.evaluate, baselines=False, continuation_questions=0, stride=20)
+    again = run_evaluate(bare, pretrained / "checkpoints", notes, tmp_path / "bare")
+    assert list(again["bits_per_byte"]) == ["model"]
+    assert again["tasks"] == {}
+
+
+def test_a_corpus_without_a_held_out_part(config, notes, byte_tokenizer, tmp_path):
+    run_corpus(CorpusConfig(source="files", inputs=(notes,), held_out_fraction=0.0), tmp_path / "corpus")
+    result = run_pretrain(config.pretrain, tmp_path / "corpus", byte_tokenizer, tmp_path / "base")
+    assert result["validation_bits_per_byte"] is None
+    with pytest.raises(InputError, match="holds no text out"):
+        run_evaluate(config.evaluate, tmp_path / "base", tmp_path / "corpus", tmp_path / "evaluated")
+    assert not (tmp_path / "evaluated").exists()
+
+
+@pytest.mark.parametrize("stride", [-1, 81])
+def test_a_stride_outside_the_context(config, notes, pretrained, tmp_path, stride):
+    with pytest.raises(ConfigError, match=f"stride is {stride}; it must be between 0 and the model's context of 80"):
+        run_evaluate(replace(config.evaluate, stride=stride), pretrained, notes, tmp_path / "evaluated")
+    assert not (tmp_path / "evaluated").exists()
+
+
+def test_tokenizers_without_the_tokens_that_a_stage_needs(config, notes, tmp_path):
+    BytePairTokenizer([]).save(tmp_path / "bare")
+    with pytest.raises(InputError, match=r"The tokenizer has no <\|endoftext\|>"):
+        run_pretrain(config.pretrain, notes, tmp_path / "bare", tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+    BytePairTokenizer([], special_tokens={END_OF_TEXT: 256}).save(tmp_path / "no-chat")
+    run_pretrain(config.pretrain, notes, tmp_path / "no-chat", tmp_path / "base")
+    with pytest.raises(InputError, match=r"The tokenizer has no <\|user\|>"):
+        run_sft(config.sft, tmp_path / "base", tmp_path / "sft")
+    assert not (tmp_path / "sft").exists()
+
+
+def test_grpo_needs_a_finished_sft_run(config, pretrained, tmp_path):
+    with pytest.raises(InputError, match="must be a finished sft or grpo run"):
+        run_grpo(config.grpo, pretrained, tmp_path / "grpo")
+    with pytest.raises(MissingError, match="There is no run or checkpoint"):
+        run_sft(config.sft, tmp_path / "nowhere", tmp_path / "sft")
+    assert not (tmp_path / "grpo").exists()
+    assert not (tmp_path / "sft").exists()
+
+
+def test_sft_ends_at_its_target(config, pretrained, tmp_path, monkeypatch):
+    from groundup.evaluation import answering
+    from groundup.stages import sft as stage
+
+    def perfect(engine, examples):
+        texts = tuple(example.answer for example in examples)
+        return answering.Answers(tuple(examples), texts, (True,) * len(texts))
+
+    monkeypatch.setattr(stage, "answer", perfect)
+    assert run_sft(config.sft, pretrained, tmp_path / "sft")["steps"] == config.sft.evaluate_every
+
+
+def test_plain_files_are_split_with_nothing_in_both(tmp_path):
+    folder = write_notes(tmp_path / "notes")
+    train, heldout = train_and_heldout(folder)
+    assert (len(train), len(heldout)) == (22, 2)
+    assert not set(train) & set(heldout)
+    (tmp_path / "one.txt").write_text("".join(f"line {number}\n" for number in range(200)))
+    (front,), (back,) = train_and_heldout(tmp_path / "one.txt")
+    assert front + back == (tmp_path / "one.txt").read_text()
+    assert len(back) == len(front + back) // 20
+    (tmp_path / "tiny.txt").write_text("x")
+    with pytest.raises(InputError, match="too little text to train on"):
+        train_and_heldout(tmp_path / "tiny.txt")
+
+
+def test_a_corpus_folder_brings_its_own_split_and_fingerprint(notes, tmp_path):
+    out = tmp_path / "corpus"
+    result = run_corpus(CorpusConfig(source="files", inputs=(notes,), seed=1), out)
+    train, heldout = train_and_heldout(out)
+    assert (len(train), len(heldout)) == tuple(result["splits"][name]["documents"] for name in ("train", "heldout"))
+    assert text_fingerprint(out) == result["fingerprint"]
+    before = text_fingerprint(notes)
+    (notes / "00.txt").write_text("changed")
+    assert text_fingerprint(notes) != before
+
+
+def test_the_dtype_is_chosen_once_and_kept_with_the_threads(tmp_path, measured, monkeypatch):
+    threads = torch.get_num_threads()
+    try:
+        first = prepare_compute(ComputeConfig(threads=1), tmp_path)
+        assert first == (torch.bfloat16, 1e9)
+        monkeypatch.setattr(compute, "fastest_dtype", lambda: torch.float32)  # the machine is busy with something else
+        assert prepare_compute(ComputeConfig(threads=2), tmp_path) == first
+        assert torch.get_num_threads() == 1, "a resumed run keeps the threads that it began with"
+        assert measured == [torch.bfloat16]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_given_dtype_is_not_weighed_against_others(tmp_path, measured):
+    assert prepare_compute(COMPUTE, tmp_path) == (torch.float32, 1e9)
+    assert measured == [torch.float32]

@@ -1,0 +1,47 @@
+"""The next-token objective weighs targets, and one of weight 0 has no say."""
+
+import torch
+import torch.nn.functional as F
+from tiny_training import MODEL, VOCAB
+
+from groundup.batches.batch import Batch
+from groundup.models.decoder import Decoder, initialize
+from groundup.training.objectives import next_token
+
+
+def model_and_batch() -> tuple[Decoder, Batch]:
+    model = Decoder(MODEL)
+    initialize(model, 0)
+    generator = torch.Generator().manual_seed(0)
+    tokens_BT, targets_BT = (torch.randint(VOCAB, (3, 10), generator=generator) for _ in range(2))
+    weights_BT = torch.randint(3, (3, 10), generator=generator) / 2
+    return model, Batch(tokens_BT, targets_BT, weights_BT)
+
+
+def test_it_is_the_weighted_mean_of_pytorchs_cross_entropy() -> None:
+    model, batch = model_and_batch()
+    loss, metrics = next_token(model, batch)
+    logits = model.unembed(model(batch.tokens_BT)).flatten(0, 1)
+    losses_BT = F.cross_entropy(logits, batch.targets_BT.flatten(), reduction="none").view(3, 10)
+    torch.testing.assert_close(loss, (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum())
+    assert metrics == {}
+
+
+def test_a_target_of_weight_0_has_no_influence() -> None:
+    model, batch = model_and_batch()
+    other = torch.where(batch.weights_BT == 0, (batch.targets_BT + 1) % VOCAB, batch.targets_BT)
+    assert (batch.weights_BT == 0).any()
+    gradients = []
+    for targets_BT in (batch.targets_BT, other):
+        loss, _ = next_token(model, batch._replace(targets_BT=targets_BT))
+        gradients.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
+    assert all(torch.equal(one, another) for one, another in zip(*gradients, strict=True))
+
+
+def test_only_the_proportions_of_weights_matter() -> None:
+    model, batch = model_and_batch()
+    tripled = batch._replace(weights_BT=3 * batch.weights_BT)
+    torch.testing.assert_close(next_token(model, tripled)[0], next_token(model, batch)[0])
+    uneven = batch._replace(weights_BT=batch.weights_BT.clone())
+    uneven.weights_BT[0] *= 3
+    assert not torch.allclose(next_token(model, uneven)[0], next_token(model, batch)[0], atol=1e-6)
