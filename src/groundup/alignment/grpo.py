@@ -98,26 +98,43 @@ def reward(kind: str, example: Instruction, completion: Completion, seed: int) -
 def learn(
     state: TrainState, batch: Batch, advantages_B: Tensor, config: GrpoConfig, optimizer: OptimizerConfig, total: int
 ) -> dict[str, float]:
-    """`config.updates` updates, each on a share of the rows; returns the mean metrics."""
-    share = batch.tokens_BT.shape[0] // config.updates
-    slices = [slice(at * share, (at + 1) * share) for at in range(config.updates)]
-    parts = [Batch(*(tensor[rows] for tensor in batch)) for rows in slices]
+    """`config.updates` updates, each on a share of the rows; returns the mean metrics.
+
+    Rows without advantage (their group's answers were all right, or all wrong) have no gradient and are left out of
+    the computation, not of the mean: the loss and its gradient are those of all rows.
+    """
+    shares = informative_shares(batch, advantages_B, config)
     # Gradients stay on, though unused: attention then takes the same path, and unchanged weights give a ratio of 1.
-    old = [None] * len(parts) if config.updates == 1 else [token_logprobs(state.model, part).detach() for part in parts]
+    old = [None if config.updates == 1 else token_logprobs(state.model, part).detach() for part, _, _ in shares]
     totals: dict[str, float] = {}
-    for part, rows, old_BT in zip(parts, slices, old, strict=True):
+    for (part, share_advantages_B, weight), old_BT in zip(shares, old, strict=True):
         logprobs_BT = token_logprobs(state.model, part)
         old_BT = logprobs_BT.detach() if old_BT is None else old_BT
-        mask_BT = part.weights_BT
         losses_BT, ratios_BT = clipped_losses(
-            logprobs_BT, old_BT, advantages_B[rows], config.clip_low, config.clip_high
+            logprobs_BT, old_BT, share_advantages_B, config.clip_low, config.clip_high
         )
-        loss = aggregate(losses_BT, mask_BT, config.aggregation, config.max_tokens)
-        metrics = token_metrics(logprobs_BT.detach(), old_BT, ratios_BT.detach(), mask_BT, config)
+        loss = weight * aggregate(losses_BT, part.weights_BT, config.aggregation, config.max_tokens)
+        metrics = token_metrics(logprobs_BT.detach(), old_BT, ratios_BT.detach(), part.weights_BT, config)
         norm, learning_rate = update(state, loss, optimizer, total)
         metrics |= {"loss": loss.item(), "gradient_norm": norm, "learning_rate": learning_rate}
         totals = {name: totals.get(name, 0.0) + value / config.updates for name, value in metrics.items()}
     return totals
+
+
+def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -> list[tuple[Batch, Tensor, float]]:
+    """For each update its rows with an advantage, these advantages, and the weight of their mean in that of all rows.
+
+    A share without any such row keeps its first row, whose loss is 0.
+    """
+    shares = []
+    for rows in torch.arange(len(advantages_B)).chunk(config.updates):
+        kept = rows[advantages_B[rows] != 0]
+        kept = kept if len(kept) else rows[:1]
+        part, mask_BT = Batch(*(tensor[kept] for tensor in batch)), batch.weights_BT
+        by_tokens = config.aggregation == "dapo"
+        weight = mask_BT[kept].sum() / mask_BT[rows].sum() if by_tokens else len(kept) / len(rows)
+        shares.append((part, advantages_B[kept], float(weight)))
+    return shares
 
 
 def token_logprobs(model: Decoder, batch: Batch) -> Tensor:
@@ -128,14 +145,13 @@ def token_logprobs(model: Decoder, batch: Batch) -> Tensor:
 def token_metrics(
     logprobs_BT: Tensor, old_BT: Tensor, ratios_BT: Tensor, mask_BT: Tensor, config: GrpoConfig
 ) -> dict[str, float]:
-    """Means over the answers' tokens. Entropy is estimated by -log π of the sampled tokens, which is unbiased."""
+    """Means over the tokens of the answers that were learnt from."""
     count = mask_BT.sum()
 
     def mean(values_BT: Tensor) -> float:
         return ((values_BT * mask_BT).sum() / count).item()
 
     return {
-        "entropy": mean(-logprobs_BT),
         "kl": mean(kl_k3(old_BT, logprobs_BT)),
         "clip_fraction_low": mean((ratios_BT < 1 - config.clip_low).float()),
         "clip_fraction_high": mean((ratios_BT > 1 + config.clip_high).float()),
@@ -144,12 +160,14 @@ def token_metrics(
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:
-    """What the answers were like."""
+    """What the answers were like. Entropy is estimated by -log π of the sampled tokens, which is unbiased."""
     rewards_PG = rollout.rewards_PG
     count = len(rollout.completions)
+    tokens = sum(len(each.ids) for each in rollout.completions)
     return {
+        "entropy": -sum(sum(each.logprobs) for each in rollout.completions) / tokens,
         "reward": rewards_PG.mean().item(),
         "zero_std_fraction": (rewards_PG.std(dim=1) == 0).float().mean().item(),
         "truncated": sum(each.finish_reason == "length" for each in rollout.completions) / count,
-        "length_mean": sum(len(each.ids) for each in rollout.completions) / count,
+        "length_mean": tokens / count,
     }

@@ -10,7 +10,7 @@ import tyro
 class Args:
     """Talk to a fine-tuned model in the terminal; an empty line or Ctrl-D ends, /new starts over.
 
-    The quickstart's model answers verifiable instructions: Sort the digits 739142. / Add 47 and 85. / Copy 5930718. /
+    The quickstart's model answers verifiable instructions: Sort the digits 739142. / Add 87 and 25. / Copy 5930718. /
     Reverse 41775. / How many 7s are in 972771?
 
     examples:

@@ -1,7 +1,7 @@
 """Verifiable instructions: small tasks whose answers a program can check.
 
     sort      Sort the digits 739142.        123479
-    add       Add 47 and 85.                 132
+    add       Add 87 and 25.                 112
     copy      Copy 5930718.                  5930718
     reverse   Reverse 41775.                 57714
     count     How many 7s are in 972771?     3
@@ -80,7 +80,7 @@ def _draw(task: str, generator: Random) -> Instruction:
         digits = _digits(generator, 4, 7)
         return Instruction(task, f"Sort the digits {digits}.", "".join(sorted(digits)))
     if task == "add":
-        first, second = generator.randint(10, 99), generator.randint(10, 99)
+        first, second = generator.randint(10, 99), generator.randint(2, 30)
         return Instruction(task, f"Add {first} and {second}.", str(first + second))
     if task == "copy":
         digits = _digits(generator, 5, 9)

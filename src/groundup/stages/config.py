@@ -73,7 +73,11 @@ class EvaluateConfig:
 @dataclass(frozen=True)
 class SftConfig:
     """Supervised fine-tuning on verifiable instructions, until greedy accuracy on validation instructions reaches
-    `target_accuracy` or `max_steps` is reached. A target below 1 leaves reinforcement learning something to do."""
+    `target_accuracy` or `max_steps` is reached; then the learning rate falls to zero over `anneal_steps`.
+
+    A target below 1 leaves reinforcement learning something to do; annealing settles the weights, which otherwise
+    lose what they have just learnt to the noise of reinforcement.
+    """
 
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -89,7 +93,8 @@ class SftConfig:
     max_steps: int = 200
     batch_size: int = 64
     evaluate_every: int = 10
-    target_accuracy: float = 0.35
+    target_accuracy: float = 0.25
+    anneal_steps: int = 20
     validation_examples: int = 200
     heldout_examples: int = 500
     pass_at_8_examples: int = 50
@@ -97,6 +102,8 @@ class SftConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "max_steps", "batch_size", "evaluate_every", "validation_examples", "heldout_examples")
+        if self.anneal_steps < 0:
+            raise ConfigError(f"anneal_steps is {self.anneal_steps}; it must be 0 or more.")
         if not 0 < self.target_accuracy <= 1:
             raise ConfigError(f"target_accuracy is {self.target_accuracy}; it must be above 0 and at most 1.")
 

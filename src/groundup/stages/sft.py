@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ from groundup.evaluation.answering import Answers, answer, sampled_pass_at_k
 from groundup.evaluation.instructions import instructions
 from groundup.inference.engine import Engine, find_checkpoint
 from groundup.kernels.dispatch import chosen
+from groundup.optim.config import OptimizerConfig
 from groundup.stages.compute import Compute, prepare_compute
 from groundup.stages.config import SftConfig
 from groundup.tokenization.bpe import BytePairTokenizer
-from groundup.tokenization.chat import Message, render_prompt
+from groundup.tokenization.chat import require_chat_tokens
 from groundup.training.compiling import compile_for_training
 from groundup.training.loop import train
 from groundup.training.objectives import next_token
 from groundup.training.state import TrainState
 
 logger = get_logger(__name__)
+FRESH = {"seconds": 0.0, "annealing_from": None, "done": False}
 
 
 def run_sft(config: SftConfig, base: Path, out: Path) -> dict[str, Any]:
@@ -36,9 +39,7 @@ def run_sft(config: SftConfig, base: Path, out: Path) -> dict[str, Any]:
     if (result := finished(out, config, inputs)) is not None:
         return result
     tokenizer = BytePairTokenizer.load(start_from.tokenizer)
-    render_prompt(
-        tokenizer, [Message("user", "")]
-    )  # a tokenizer without the chat's tokens is told before the run opens
+    require_chat_tokens(tokenizer)  # before the run opens
     with Run(out, config, inputs) as run:
         compute = prepare_compute(config.compute, out)
         state, counters = start_or_resume(config, start_from, compute, run)
@@ -56,7 +57,7 @@ def start_or_resume(
     checkpoint = latest_checkpoint(run.directory / "checkpoints")
     if checkpoint is None:
         run.rewind(0)
-        return TrainState.from_weights(base, config.optimizer, compute.dtype), {"seconds": 0.0, "done": False}
+        return TrainState.from_weights(base, config.optimizer, compute.dtype), dict(FRESH)
     run.rewind(checkpoint.state["step"])
     return TrainState.resumed(checkpoint, config.optimizer, compute.dtype), checkpoint.state
 
@@ -69,32 +70,52 @@ def fine_tune(
     base: Checkpoint,
     run: Run,
 ) -> float:
-    """Train, with a look at validation instructions now and then; returns the seconds spent, before a resume too."""
+    """Train at full rate until the target, then anneal; returns the seconds spent, before a resume too."""
     began = time.perf_counter() - counters["seconds"]
-    if counters["done"]:
-        return counters["seconds"]
-    if config.compute.compile:
+    if config.compute.compile and not counters["done"]:
         compile_for_training(state.model)
     source = InstructionSource(tokenizer, config.batch_size, config.seed)
     validation = instructions("validation", derive_seed("validation", config.seed), config.validation_examples)
     engine = Engine(state.model, tokenizer)
-    with progress("sft", config.max_steps, done=state.step) as advance:
-        for tick in train(state, source, next_token, config.optimizer, config.max_steps):
-            run.log(tick.step, {"loss": tick.loss, "gradient_norm": tick.gradient_norm, "seconds": tick.seconds})
-            advance(1, f"loss {tick.loss:.3f}")
-            if tick.step % config.evaluate_every and tick.step < config.max_steps:
-                continue
-            answers = answer(engine, validation)
-            accuracy = sum(answers.correct) / len(answers.correct)
-            run.log(tick.step, {"validation_accuracy": accuracy})
-            logger.info("sft step %d: loss %.3f, validation accuracy %.3f", tick.step, tick.loss, accuracy)
-            done = accuracy >= config.target_accuracy or tick.step == config.max_steps
-            counters = {"seconds": time.perf_counter() - began, "done": done}
-            state.save(run.directory / "checkpoints", base.tokenizer, counters)
-            if done:
-                break
-            state.model.train()
+    with progress("sft", None, done=state.step) as advance:
+        while not counters["done"]:
+            optimizer, end = phase(config, counters["annealing_from"])
+            for tick in train(state, source, next_token, optimizer, end):
+                run.log(tick.step, {"loss": tick.loss, "gradient_norm": tick.gradient_norm, "seconds": tick.seconds})
+                advance(1, f"loss {tick.loss:.3f}")
+                if tick.step % config.evaluate_every and tick.step < end:
+                    continue
+                answers = answer(engine, validation)
+                accuracy = sum(answers.correct) / len(answers.correct)
+                run.log(tick.step, {"validation_accuracy": accuracy})
+                logger.info("sft step %d: loss %.3f, validation accuracy %.3f", tick.step, tick.loss, accuracy)
+                counters = progressed(config, counters, tick.step, tick.step == end, accuracy)
+                counters["seconds"] = time.perf_counter() - began
+                state.save(run.directory / "checkpoints", base.tokenizer, counters)
+                state.model.train()
+                if counters["done"] or counters["annealing_from"] == tick.step:
+                    break
     return counters["seconds"]
+
+
+def phase(config: SftConfig, annealing_from: int | None) -> tuple[OptimizerConfig, int]:
+    """The optimizer and the last step of the phase: at full rate, or falling to zero from where annealing began."""
+    if annealing_from is None:
+        return config.optimizer, config.max_steps
+    end = annealing_from + config.anneal_steps
+    share = config.anneal_steps / end
+    return replace(config.optimizer, schedule="wsd", warmup_steps=0, decay_fraction=share, final_fraction=0.0), end
+
+
+def progressed(config: SftConfig, counters: dict[str, Any], step: int, last: bool, accuracy: float) -> dict[str, Any]:
+    """The counters after an evaluation: the target or the last step ends the first phase, the last step the second."""
+    if counters["annealing_from"] is not None:
+        return {**counters, "done": last}
+    if not last and accuracy < config.target_accuracy:
+        return dict(counters)
+    if config.anneal_steps == 0:
+        return {**counters, "done": True}
+    return {**counters, "annealing_from": step}
 
 
 def final_evaluation(engine: Engine, out: Path, heldout: int, pass_at_8: int, seed: int) -> dict[str, Any]:

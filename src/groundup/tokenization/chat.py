@@ -39,7 +39,7 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int
 
 def render_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
     """The ids of a whole conversation, and the mask of the same length: 1 where the loss counts."""
-    _require_chat_tokens(tokenizer)
+    require_chat_tokens(tokenizer)
     special = tokenizer.special_tokens
     ids, mask = [special[END_OF_TEXT]], [0]
     for message in _fold_system(messages):
@@ -64,7 +64,8 @@ def _fold_system(messages: Sequence[Message]) -> list[Message]:
     return rest
 
 
-def _require_chat_tokens(tokenizer: Tokenizer) -> None:
+def require_chat_tokens(tokenizer: Tokenizer) -> None:
+    """Raise an `InputError` for a tokenizer without the template's special tokens."""
     missing = [name for name in SPECIAL_TOKENS if name not in tokenizer.special_tokens]
     if missing:
         raise InputError(
