@@ -166,3 +166,35 @@ def test_stopping_and_going_on_is_the_same_as_going_through(engine, tmp_path):
 def test_settings_that_cannot_work(wrong, words):
     with pytest.raises(ConfigError, match=words):
         GrpoConfig(**wrong)
+
+
+@pytest.mark.parametrize("aggregation", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("updates", [1, 2])
+def test_leaving_out_rows_without_advantage_changes_no_gradient(aggregation, updates):
+    config = replace(CONFIG, aggregation=aggregation, updates=updates)
+    engine = tiny_engine(sharpness=8)
+    batch = roll_out(engine, config, 0, 0).batch
+    advantages_B = torch.tensor([0.0, 0, 0, 1, -0.5, -0.5, 0, 0, 0, 2, -1, -1])
+
+    def gradient(part, part_advantages_B, weight):
+        engine.model.zero_grad()
+        logprobs_BT = token_logprobs(engine.model, part)
+        losses_BT, _ = grpo_module.clipped_losses(logprobs_BT, logprobs_BT.detach(), part_advantages_B, 0.2, 0.2)
+        (weight * grpo_module.aggregate(losses_BT, part.weights_BT, aggregation, config.max_tokens)).backward()
+        return torch.cat([p.grad.flatten() for p in engine.model.parameters() if p.grad is not None])
+
+    shares = grpo_module.informative_shares(batch, advantages_B, config)
+    assert sum(len(part.tokens_BT) for part, _, _ in shares) == 6
+    for rows, share in zip(torch.arange(12).chunk(updates), shares, strict=True):
+        whole = type(batch)(*(tensor[rows] for tensor in batch))
+        torch.testing.assert_close(gradient(*share), gradient(whole, advantages_B[rows], 1.0), atol=1e-6, rtol=1e-5)
+
+
+def test_a_share_of_equal_rewards_moves_nothing():
+    config = replace(CONFIG, updates=1)
+    engine = tiny_engine(sharpness=8)
+    batch = roll_out(engine, config, 0, 0).batch
+    [(part, advantages, weight)] = grpo_module.informative_shares(batch, torch.zeros(12), config)
+    assert len(part.tokens_BT) == 1
+    assert advantages.tolist() == [0.0]
+    assert 0 < weight < 1

@@ -14,7 +14,8 @@ class GrpoConfig:
 
     Each step samples `group_size` answers to each of `prompts` instructions at temperature 1 and updates the policy
     `updates` times, each time on its own share of the groups. `reward` "exact" is 1 for the right answer, else 0;
-    "random" is a fair coin, a control that must not help.
+    "random" is a fair coin, a control that must not help. `kl_coefficient` weighs the divergence from the policy that
+    training started from; 0 leaves it, and its cost, out.
     """
 
     steps: int = 100
@@ -25,6 +26,7 @@ class GrpoConfig:
     clip_high: float = 0.2
     aggregation: str = "dapo"
     normalize_std: bool = True
+    kl_coefficient: float = 0.0
     reward: str = "exact"
     max_tokens: int = 16
 
@@ -32,6 +34,8 @@ class GrpoConfig:
         for name in ("steps", "prompts", "updates", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 <= self.kl_coefficient < float("inf"):
+            raise ConfigError(f"kl_coefficient is {self.kl_coefficient}; it must be 0 or more, and finite.")
         if self.group_size < 2:
             raise ConfigError(f"group_size is {self.group_size}; a group needs at least 2 answers to compare.")
         if self.prompts % self.updates:

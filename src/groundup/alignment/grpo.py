@@ -19,8 +19,8 @@ from groundup.alignment.instruction_batches import masked_batch
 from groundup.alignment.policy_gradient import aggregate, clipped_losses, group_advantages, kl_k3
 from groundup.batches.batch import Batch
 from groundup.core.seeds import derive_seed, rng
-from groundup.evaluation.answering import answer_request
-from groundup.evaluation.instructions import Instruction, instruction, is_correct
+from groundup.evaluation.answering import answer_request, solves
+from groundup.evaluation.instructions import Instruction, instruction
 from groundup.inference.engine import Engine
 from groundup.inference.requests import Completion, Sampling
 from groundup.models.decoder import Decoder
@@ -47,9 +47,17 @@ class GrpoTick(NamedTuple):
 
 
 def grpo(
-    state: TrainState, tokenizer: BytePairTokenizer, config: GrpoConfig, optimizer: OptimizerConfig, seed: int
+    state: TrainState,
+    tokenizer: BytePairTokenizer,
+    config: GrpoConfig,
+    optimizer: OptimizerConfig,
+    seed: int,
+    reference: Decoder | None = None,
 ) -> Iterator[GrpoTick]:
-    """Improve `state.model` from `state.step` updates on, yielding after each of `config.steps` steps."""
+    """Improve `state.model` from `state.step` updates on, yielding after each of `config.steps` steps.
+
+    `reference` is the policy that `config.kl_coefficient` holds on to; without the coefficient it is not used.
+    """
     engine = Engine(state.model, tokenizer)
     total_updates = config.steps * config.updates
     while state.step < total_updates:
@@ -59,7 +67,7 @@ def grpo(
         rollout = roll_out(engine, config, seed, step)
         state.model.train()
         advantages_B = group_advantages(rollout.rewards_PG, config.normalize_std).flatten()
-        metrics = learn(state, rollout.batch, advantages_B, config, optimizer, total_updates)
+        metrics = learn(state, rollout.batch, advantages_B, config, optimizer, total_updates, reference)
         metrics |= rollout_metrics(rollout)
         yield GrpoTick(step + 1, metrics, time.perf_counter() - start)
 
@@ -92,16 +100,22 @@ def reward(kind: str, example: Instruction, completion: Completion, seed: int) -
     """1 for an answer that ended by itself and is right, else 0; or a coin that ignores the answer."""
     if kind == "random":
         return float(rng("coin", seed).random() < 0.5)
-    return float(completion.finish_reason == "stop" and is_correct(example, completion.text))
+    return float(solves(example, completion))
 
 
 def learn(
-    state: TrainState, batch: Batch, advantages_B: Tensor, config: GrpoConfig, optimizer: OptimizerConfig, total: int
+    state: TrainState,
+    batch: Batch,
+    advantages_B: Tensor,
+    config: GrpoConfig,
+    optimizer: OptimizerConfig,
+    total: int,
+    reference: Decoder | None = None,
 ) -> dict[str, float]:
     """`config.updates` updates, each on a share of the rows; returns the mean metrics.
 
-    Rows without advantage (their group's answers were all right, or all wrong) have no gradient and are left out of
-    the computation, not of the mean: the loss and its gradient are those of all rows.
+    Without a KL term, rows without advantage (their group's answers were all right, or all wrong) have no gradient and
+    are left out of the computation, not of the mean: the loss and its gradient are those of all rows.
     """
     shares = informative_shares(batch, advantages_B, config)
     # Gradients stay on, though unused: attention then takes the same path, and unchanged weights give a ratio of 1.
@@ -113,8 +127,15 @@ def learn(
         losses_BT, ratios_BT = clipped_losses(
             logprobs_BT, old_BT, share_advantages_B, config.clip_low, config.clip_high
         )
-        loss = weight * aggregate(losses_BT, part.weights_BT, config.aggregation, config.max_tokens)
         metrics = token_metrics(logprobs_BT.detach(), old_BT, ratios_BT.detach(), part.weights_BT, config)
+        if config.kl_coefficient > 0:
+            assert reference is not None, "a KL term needs the policy to hold on to"
+            with torch.no_grad():
+                reference_BT = token_logprobs(reference, part)
+            divergences_BT = kl_k3(logprobs_BT, reference_BT)
+            losses_BT = losses_BT + config.kl_coefficient * divergences_BT
+            metrics["kl_to_start"] = masked_mean(divergences_BT.detach(), part.weights_BT)
+        loss = weight * aggregate(losses_BT, part.weights_BT, config.aggregation, config.max_tokens)
         norm, learning_rate = update(state, loss, optimizer, total)
         metrics |= {"loss": loss.item(), "gradient_norm": norm, "learning_rate": learning_rate}
         totals = {name: totals.get(name, 0.0) + value / config.updates for name, value in metrics.items()}
@@ -124,11 +145,11 @@ def learn(
 def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -> list[tuple[Batch, Tensor, float]]:
     """For each update its rows with an advantage, these advantages, and the weight of their mean in that of all rows.
 
-    A share without any such row keeps its first row, whose loss is 0.
+    A share without any such row keeps its first row, whose loss is 0. With a KL term every row counts.
     """
     shares = []
     for rows in torch.arange(len(advantages_B)).chunk(config.updates):
-        kept = rows[advantages_B[rows] != 0]
+        kept = rows if config.kl_coefficient > 0 else rows[advantages_B[rows] != 0]
         kept = kept if len(kept) else rows[:1]
         part, mask_BT = Batch(*(tensor[kept] for tensor in batch)), batch.weights_BT
         by_tokens = config.aggregation == "dapo"
@@ -146,17 +167,16 @@ def token_metrics(
     logprobs_BT: Tensor, old_BT: Tensor, ratios_BT: Tensor, mask_BT: Tensor, config: GrpoConfig
 ) -> dict[str, float]:
     """Means over the tokens of the answers that were learnt from."""
-    count = mask_BT.sum()
-
-    def mean(values_BT: Tensor) -> float:
-        return ((values_BT * mask_BT).sum() / count).item()
-
     return {
-        "kl": mean(kl_k3(old_BT, logprobs_BT)),
-        "clip_fraction_low": mean((ratios_BT < 1 - config.clip_low).float()),
-        "clip_fraction_high": mean((ratios_BT > 1 + config.clip_high).float()),
+        "kl": masked_mean(kl_k3(old_BT, logprobs_BT), mask_BT),
+        "clip_fraction_low": masked_mean((ratios_BT < 1 - config.clip_low).float(), mask_BT),
+        "clip_fraction_high": masked_mean((ratios_BT > 1 + config.clip_high).float(), mask_BT),
         "ratio_max": (ratios_BT * mask_BT).max().item(),
     }
+
+
+def masked_mean(values_BT: Tensor, mask_BT: Tensor) -> float:
+    return ((values_BT * mask_BT).sum() / mask_BT.sum()).item()
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:

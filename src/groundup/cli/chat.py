@@ -38,11 +38,11 @@ def run(args: Args) -> None:
     from groundup.core.logging import console
     from groundup.inference.engine import load_engine
     from groundup.inference.requests import Request, Sampling
-    from groundup.tokenization.chat import END, END_OF_TEXT, Message, render_prompt
+    from groundup.tokenization.chat import END, END_OF_TEXT, Message, render_prompt, require_chat_tokens
 
     sampling = Sampling(args.max_tokens, args.temperature, 0, args.top_p, args.seed)
     engine = load_engine(args.model)
-    render_prompt(engine.tokenizer, [Message("user", "")])  # a model without the chat's tokens is told here
+    require_chat_tokens(engine.tokenizer)
     stops = tuple(engine.tokenizer.special_tokens[name] for name in (END, END_OF_TEXT))
     messages: list[Message] = []
     while True:

@@ -63,7 +63,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     bits = summary["bits_per_byte"]
     for name, key in (("model", "model"), ("Kneser-Ney", "kneser_ney"), ("xz", "xz")):
         if bits.get(key) is not None:
-            table.add_row(f"bits per byte, {name}", f"{bits[key]:.3f}", "")
+            interval = summary["bits_per_byte_interval"] if key == "model" else None
+            shown = f"{interval['low']:.3f} to {interval['high']:.3f}" if interval else ""
+            table.add_row(f"bits per byte, {name}", f"{bits[key]:.3f}", shown)
     for name in ("sft", "grpo", "control"):
         accuracy = summary["accuracy"].get(name)
         if accuracy:

@@ -8,7 +8,7 @@ from groundup.core.seeds import derive_seed
 from groundup.evaluation.instructions import TASKS, Instruction, accuracy_by_task, is_correct
 from groundup.evaluation.statistics import pass_at_k, wilson
 from groundup.inference.engine import Engine
-from groundup.inference.requests import Request, Sampling
+from groundup.inference.requests import Completion, Request, Sampling
 from groundup.tokenization.chat import END, END_OF_TEXT, Message, render_prompt
 
 MAX_ANSWER_TOKENS = 16
@@ -53,8 +53,13 @@ def answer(engine: Engine, examples: Sequence[Instruction]) -> Answers:
     greedy = Sampling(max_tokens=MAX_ANSWER_TOKENS, temperature=0.0)
     completions = engine.generate([answer_request(engine, example, greedy) for example in examples])
     texts = tuple(completion.text for completion in completions)
-    correct = tuple(is_correct(example, text) for example, text in zip(examples, texts, strict=True))
+    correct = tuple(solves(example, completion) for example, completion in zip(examples, completions, strict=True))
     return Answers(tuple(examples), texts, correct)
+
+
+def solves(example: Instruction, completion: Completion) -> bool:
+    """Whether an answer is right and ended by itself: a model that never stops has not answered."""
+    return completion.finish_reason == "stop" and is_correct(example, completion.text)
 
 
 def sampled_pass_at_k(
@@ -66,9 +71,9 @@ def sampled_pass_at_k(
         for row, example in enumerate(examples)
         for number in range(samples)
     ]
-    texts = [completion.text for completion in engine.generate(requests)]
+    completions = engine.generate(requests)
     hits = [
-        sum(is_correct(example, text) for text in texts[row * samples : (row + 1) * samples])
+        sum(solves(example, completion) for completion in completions[row * samples : (row + 1) * samples])
         for row, example in enumerate(examples)
     ]
     return {str(k): sum(pass_at_k(samples, hit, k) for hit in hits) / len(hits) for k in ks}

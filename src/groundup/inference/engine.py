@@ -146,9 +146,15 @@ def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
     `dtype` None takes the format in which this machine is fastest.
     """
     checkpoint = find_checkpoint(path)
+    model = load_decoder(checkpoint, dtype or fastest_dtype())
+    return Engine(model, BytePairTokenizer.load(checkpoint.tokenizer))
+
+
+def load_decoder(checkpoint: Checkpoint, dtype: torch.dtype) -> Decoder:
+    """A checkpoint's model for use, not for training."""
     model = Decoder(checkpoint.config)
     model.load_state_dict(checkpoint.weights())
-    return Engine(model.to(dtype or fastest_dtype()).eval(), BytePairTokenizer.load(checkpoint.tokenizer))
+    return model.to(dtype).eval().requires_grad_(False)
 
 
 def find_checkpoint(path: Path) -> Checkpoint:

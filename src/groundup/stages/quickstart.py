@@ -48,6 +48,5 @@ def run_quickstart(config: QuickstartConfig, out: Path) -> dict[str, Any]:
 
 def step(number: int, what: str, folder: Path) -> Path:
     """Announce a step; returns its folder."""
-    done = " (already there)" if number < 6 and (folder / "result.json").exists() else ""
-    logger.info("step %d of 6  %s%s", number, what, done)
+    logger.info("step %d of 6  %s", number, what)
     return folder
