@@ -75,8 +75,7 @@ class SftConfig:
     """Supervised fine-tuning on verifiable instructions, until greedy accuracy on validation instructions reaches
     `target_accuracy` or `max_steps` is reached; then the learning rate falls to zero over `anneal_steps`.
 
-    A target below 1 leaves reinforcement learning something to do; annealing settles the weights, which otherwise
-    lose what they have just learnt to the noise of reinforcement.
+    A target below 1 leaves reinforcement learning something to do; annealing settles the weights before it.
     """
 
     optimizer: OptimizerConfig = field(
@@ -93,7 +92,7 @@ class SftConfig:
     max_steps: int = 200
     batch_size: int = 64
     evaluate_every: int = 10
-    target_accuracy: float = 0.25
+    target_accuracy: float = 0.2
     anneal_steps: int = 20
     validation_examples: int = 200
     heldout_examples: int = 500
@@ -116,8 +115,8 @@ class RlConfig:
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             matrix_optimizer="adamw",
-            learning_rate=3e-4,
-            embedding_learning_rate=3e-4,
+            learning_rate=5e-5,
+            embedding_learning_rate=5e-5,
             schedule="constant",
             warmup_steps=5,
             weight_decay=0.0,
