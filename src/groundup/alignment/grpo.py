@@ -118,8 +118,9 @@ def learn(
     are left out of the computation, not of the mean: the loss and its gradient are those of all rows.
     """
     shares = informative_shares(batch, advantages_B, config)
-    # Gradients stay on, though unused: attention then takes the same path, and unchanged weights give a ratio of 1.
-    old = [None if config.updates == 1 else token_logprobs(state.model, part).detach() for part, _, _ in shares]
+    # The first share is learnt from by the policy that sampled it. For the others its log-probabilities are kept; with
+    # gradients on, though unused, so that attention takes the same path and unchanged weights give a ratio of 1.
+    old = [None, *(token_logprobs(state.model, part).detach() for part, _, _ in shares[1:])]
     totals: dict[str, float] = {}
     for (part, share_advantages_B, weight), old_BT in zip(shares, old, strict=True):
         logprobs_BT = token_logprobs(state.model, part)
@@ -159,8 +160,8 @@ def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -
 
 
 def token_logprobs(model: Decoder, batch: Batch) -> Tensor:
-    """log π(target) at temperature 1, the temperature of the rollouts, (B, T), fp32."""
-    return -model.token_losses(batch.tokens_BT, batch.targets_BT)
+    """log π of the answers' tokens at temperature 1, the temperature of the rollouts, (B, T), fp32; 0 elsewhere."""
+    return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0)
 
 
 def token_metrics(

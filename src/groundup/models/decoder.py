@@ -123,6 +123,16 @@ class Decoder(nn.Module):
         """-log p(target | tokens so far) in nats (B, T), fp32."""
         return self.cross_entropy(self(tokens_BT), self.output_weight, targets_BT)
 
+    def losses_where(self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor) -> Tensor:
+        """`token_losses` where `counted_BT` is true and 0 elsewhere, without computing logits that do not count.
+
+        Where answers are short and prompts long, the unembedding is most of the work. Never compiled: the number of
+        counted tokens changes from batch to batch.
+        """
+        hidden_ND, targets_N = self(tokens_BT)[counted_BT], targets_BT[counted_BT]
+        losses_N = linear_cross_entropy(hidden_ND, self.output_weight, targets_N)
+        return torch.zeros(targets_BT.shape, device=losses_N.device).masked_scatter(counted_BT, losses_N)
+
 
 @torch.no_grad()
 def initialize(decoder: Decoder, seed: int) -> None:

@@ -25,7 +25,7 @@ from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import require_chat_tokens
 from groundup.training.compiling import compile_for_training
 from groundup.training.loop import train
-from groundup.training.objectives import next_token
+from groundup.training.objectives import answer_tokens
 from groundup.training.state import TrainState
 
 logger = get_logger(__name__)
@@ -80,7 +80,7 @@ def fine_tune(
     with progress("sft", None, done=state.step) as advance:
         while not counters["done"]:
             optimizer, end = phase(config, counters["annealing_from"])
-            for tick in train(state, source, next_token, optimizer, end):
+            for tick in train(state, source, answer_tokens, optimizer, end):
                 run.log(tick.step, {"loss": tick.loss, "gradient_norm": tick.gradient_norm, "seconds": tick.seconds})
                 advance(1, f"loss {tick.loss:.3f}")
                 if tick.step % config.evaluate_every and tick.step < end:

@@ -14,3 +14,9 @@ def next_token(model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Mean negative log-likelihood in nats over the targets, weighted: Σ w·(-log p) / Σ w."""
     losses_BT = model.token_losses(batch.tokens_BT, batch.targets_BT)
     return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum(), {}
+
+
+def answer_tokens(model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """The same mean for batches in which few targets have weight: the others' logits are not computed."""
+    losses_BT = model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0)
+    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum(), {}
