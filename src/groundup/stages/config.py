@@ -93,7 +93,7 @@ class SftConfig:
     batch_size: int = 64
     evaluate_every: int = 10
     target_accuracy: float = 0.2
-    anneal_steps: int = 10
+    anneal_steps: int = 20
     validation_examples: int = 200
     heldout_examples: int = 500
     pass_at_8_examples: int = 50
@@ -115,8 +115,8 @@ class RlConfig:
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             matrix_optimizer="adamw",
-            learning_rate=4e-5,
-            embedding_learning_rate=4e-5,
+            learning_rate=5e-5,
+            embedding_learning_rate=5e-5,
             schedule="constant",
             warmup_steps=5,
             weight_decay=0.0,
