@@ -123,7 +123,7 @@ PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corp
         ("quickstart --out out --config typo.json --recipe short", "--config and --recipe exclude each other"),
         # values that a config refuses
         (f"{PRETRAIN} good.txt --steps 0", "steps is 0; it must be at least 1"),
-        (f"{PRETRAIN} good.txt --model.num-heads 3", "width 256 is not a multiple of num_heads 3"),
+        (f"{PRETRAIN} good.txt --model.width 256 --model.num-heads 3", "width 256 is not a multiple of num_heads 3"),
         (f"{PRETRAIN} good.txt --optimizer.schedule linear", "schedule is 'linear'"),
         (f"{PRETRAIN} good.txt --compute.dtype float16", "dtype is 'float16'"),
         ("sft --base model --out out --target-accuracy 2", "target_accuracy is 2.0; it must be above 0"),

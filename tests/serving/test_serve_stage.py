@@ -98,20 +98,18 @@ def test_a_signal_in_the_middle_of_a_stream_ends_the_server_cleanly(number):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A tiny decoder with random weights and a tokenizer of bytes, as training would save them."""
-    import torch
-
     from groundup.checkpoint.store import write_checkpoint
     from groundup.models.config import DecoderConfig
-    from groundup.models.decoder import Decoder
+    from groundup.models.decoder import Decoder, initialize
 
     folder = tmp_path_factory.mktemp("tiny")
     specials = {name: 256 + index for index, name in enumerate(SPECIAL_TOKENS)}
     BytePairTokenizer([], special_tokens=specials).save(folder / "tokenizer")
     shape = {"width": 16, "depth": 1, "num_heads": 2, "num_kv_heads": 2, "mlp_width": 32}
     config = DecoderConfig(vocab_size=260, context_length=64, **shape)
-    torch.manual_seed(0)
-    weights = Decoder(config).state_dict()
-    return write_checkpoint(folder / "checkpoints", 1, config, weights, {}, folder / "tokenizer")
+    decoder = Decoder(config)
+    initialize(decoder, seed=0)
+    return write_checkpoint(folder / "checkpoints", 1, config, decoder.state_dict(), {}, folder / "tokenizer")
 
 
 def test_groundup_serve_with_a_real_model(checkpoint):
