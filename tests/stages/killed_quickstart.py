@@ -41,12 +41,12 @@ def main(place: Path, seed: int, kills: int) -> None:
     generator = random.Random(seed)
     left, done = lines, 0
     while done < kills:
-        countdown = generator.randrange(1, max(2, 2 * left // (kills - done)))  # on average an equal share of the rest
+        countdown = generator.randrange(1, max(2, left // (kills - done)))  # within an equal share of what is left
         if attempt(lambda: run_quickstart(config, killed), countdown) is not None:
             say(f"finished after {done} kills")
             break
         done += 1
-        left -= left // (kills - done + 1)
+        left -= countdown
     else:
         assert attempt(lambda: run_quickstart(config, killed), None) is not None, "the last attempt failed"
     assert done >= min(kills, 2), "hardly a kill fell into the run"

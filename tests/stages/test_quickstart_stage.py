@@ -96,7 +96,7 @@ def test_a_changed_config_is_built_anew_from_where_it_changed(finished_run):
     run_quickstart(changed, out)
     assert not (out / "control").exists(), "a control that is not wanted goes"
     after = json.loads((out / "sft" / "result.json").read_text())
-    assert after["steps"] == 3
+    assert after["steps"] == 3 + config.sft.anneal_steps
     assert after["fingerprint"] != before["sft"]["fingerprint"]
     assert json.loads((out / "grpo" / "result.json").read_text())["fingerprint"] != before["grpo"]["fingerprint"]
     assert (out / "pretrain" / "result.json").stat().st_mtime_ns == pretrained, "what still fits is kept"

@@ -116,7 +116,22 @@ def test_sft_ends_at_its_target(config, pretrained, tmp_path, monkeypatch):
         return answering.Answers(tuple(examples), texts, (True,) * len(texts))
 
     monkeypatch.setattr(stage, "answer", perfect)
-    assert run_sft(config.sft, pretrained, tmp_path / "sft")["steps"] == config.sft.evaluate_every
+    result = run_sft(config.sft, pretrained, tmp_path / "sft")
+    assert result["steps"] == config.sft.evaluate_every + config.sft.anneal_steps
+    whole = run_sft(replace(config.sft, anneal_steps=0), pretrained, tmp_path / "whole")
+    assert whole["steps"] == config.sft.evaluate_every
+
+
+def test_sft_anneals_to_a_learning_rate_of_nearly_zero(config):
+    from groundup.optim.schedules import learning_rate_fraction
+    from groundup.stages.sft import phase
+
+    assert phase(config.sft, None) == (config.sft.optimizer, config.sft.max_steps)
+    optimizer, end = phase(replace(config.sft, anneal_steps=4), 6)
+    assert end == 10
+    assert [learning_rate_fraction(optimizer, step, end) for step in range(6, 10)] == pytest.approx(
+        [1, 0.75, 0.5, 0.25]
+    )
 
 
 def test_plain_files_are_split_with_nothing_in_both(tmp_path):

@@ -62,6 +62,7 @@ def tiny_config(notes: Path) -> QuickstartConfig:
             optimizer=full.sft.optimizer,
             compute=COMPUTE,
             max_steps=5,
+            anneal_steps=3,
             batch_size=8,
             evaluate_every=2,
             validation_examples=10,
