@@ -4,9 +4,9 @@
     ├── ConfigError  (ValueError)     a config value or combination that cannot work
     ├── InputError   (ValueError)     a file or text whose content cannot be used
     ├── MissingError (FileNotFoundError)  a path, run, recipe or package that is not there
-    ├── Diverged     (ArithmeticError)  training ran away; raised by, and defined in, `training.loop`
     └── OutputError  (OSError)        a place that cannot be written, a port that is taken
 
+`training.loop` adds `Diverged` (ArithmeticError), for a loss that is no number.
 A message is a full sentence that names the value, the place and the remedy. Faults of our own are `assert`s and keep
 their traceback.
 """
