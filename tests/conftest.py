@@ -52,6 +52,6 @@ def offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def quiet_logger() -> Iterator[None]:
     """Undo what `log_to_console` and open runs change on the logger, so that the order of tests does not matter."""
     logger = logging.getLogger("groundup")
-    before = logger.level, logger.propagate, list(logger.handlers)
+    logger.level, logger.propagate, logger.handlers = logging.NOTSET, True, []  # a wider fixture may have run a verb
     yield
-    logger.level, logger.propagate, logger.handlers = before
+    logger.level, logger.propagate, logger.handlers = logging.NOTSET, True, []

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from groundup.core.errors import OutputError
@@ -22,7 +23,8 @@ def log_to_console(level: int = logging.INFO) -> None:
     logger = logging.getLogger("groundup")
     logger.setLevel(level)
     logger.handlers = [h for h in logger.handlers if not isinstance(h, RichHandler)]
-    handler = RichHandler(console=console, show_path=False, show_level=False, show_time=False, markup=False)
+    plain = NullHighlighter()  # the usual one searches every message for numbers and paths, long ones for minutes
+    handler = RichHandler(console=console, show_path=False, show_level=False, show_time=False, highlighter=plain)
     handler.setLevel(level)
     logger.addHandler(handler)
     logger.propagate = False
