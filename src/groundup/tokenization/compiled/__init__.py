@@ -1,0 +1,1 @@
+"""Numba kernels of tokenization. Each has a plain-Python reference beside it in `groundup.tokenization`."""
