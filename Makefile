@@ -5,8 +5,11 @@
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Peers that the benchmarks compare with, away from the tests' environment: their pins may clash with ours.
+BENCH := .venv-bench
 # torch is named in the command itself so that pip settles its version before anything else asks for a newer one.
-INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch==2.13.*"
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+INSTALL := $(RUN) $(PIP_INSTALL) --constraint constraints.txt "torch==2.13.*"
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Short tests only; gpu tests skip themselves where there is no device, and nothing here needs the internet.
 FAST := not slow and not network
@@ -32,15 +35,17 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed-dev ## every benchmark; one area: make bench-AREA
-	@for file in benchmarks/*.py; do \
-	  if [ -e "$$file" ]; then $(RUN) "$$file" || exit 1; else echo "There are no benchmarks yet."; fi; done
+bench: ## every benchmark; one area: make bench-AREA, its options in ARGS="--quick"
+	@for file in benchmarks/*.py; do $(MAKE) --no-print-directory bench-$$(basename "$$file" .py) || exit 1; done
+
+bench-tokenization: $(BENCH)/.installed-tokenization
+	$(BENCH)/bin/python benchmarks/tokenization.py $(ARGS)
 
 bench-%: $(VENV)/.installed-dev
-	$(RUN) benchmarks/$*.py
+	$(RUN) benchmarks/$*.py $(ARGS)
 
-clean: ## remove .venv and caches; runs/ is kept
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the environments and caches; runs/ is kept
+	rm -rf $(VENV) $(BENCH) benchmarks/.cache build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf src/*.egg-info
 
@@ -54,10 +59,15 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.installed-quickstart
 
-$(VENV)/.made:
+$(BENCH)/.installed-%: benchmarks/requirements-%.txt $(BENCH)/.made pyproject.toml
+	@echo "Installing groundup and its peers into $(BENCH) (one to three minutes, once) ..."
+	$(BENCH)/bin/python $(PIP_INSTALL) "torch==2.13.*" --editable . --requirement $<
+	@touch $@
+
+$(VENV)/.made $(BENCH)/.made:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "groundup needs Python 3.11 or newer, and '$(PYTHON)' is not one. Install it, or name yours:"; \
 	  echo "  make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(RUN) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV) || { \
-	  echo "Could not make $(VENV); on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(@D) || { \
+	  echo "Could not make $(@D); on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@touch $@

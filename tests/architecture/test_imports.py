@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sources import ROOT, SOURCE, named, parsed, source_files
 
-from groundup.cli.main import VERBS
+from groundup.cli import main as cli
 
 HEAVY = ("torch", "numba", "pydantic", "numpy", "nicegui", "fastapi", "matplotlib", "regex", "tyro", "rich")
 TEXT_LAYERS = ("core", "tokenization", "corpus", "accounting", "recipes")
@@ -47,7 +47,7 @@ def test_the_text_layers_start_without_torch() -> None:
     assert "torch" not in loaded
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", cli.VERBS)
 def test_a_verb_has_options_and_a_function_and_starts_without_torch(verb: str) -> None:
     module = f"groundup.cli.{verb.replace(' ', '_')}"
     loaded = loaded_after(
@@ -59,7 +59,7 @@ def test_a_verb_has_options_and_a_function_and_starts_without_torch(verb: str) -
 
 
 def test_every_file_with_options_is_a_verb() -> None:
-    verbs = {verb.replace(" ", "_") for verb in VERBS}
+    verbs = {cli.module_name(verb).rpartition(".")[2] for verb in cli.VERBS}
     there = {
         path.stem
         for path in (SOURCE / "cli").glob("*.py")

@@ -12,7 +12,7 @@ import pytest
 import tyro
 from sources import ROOT, named
 
-from groundup.cli.main import VERBS, split_verb, verbs_of
+from groundup.cli.main import VERBS, module_name, split_verb, verbs_of
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -77,7 +77,7 @@ def check_options(words: list[str]) -> None:
         return
     if "VERB" in rest or "--help" in rest:
         return
-    module = importlib.import_module(f"groundup.cli.{verb.replace(' ', '_')}")
+    module = importlib.import_module(module_name(verb))
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
@@ -88,7 +88,7 @@ def check_options(words: list[str]) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_a_verb_shows_examples_that_work(verb: str) -> None:
-    module = importlib.import_module(f"groundup.cli.{verb.replace(' ', '_')}")
+    module = importlib.import_module(module_name(verb))
     _, _, block = (module.Args.__doc__ or "").partition("examples:")
     examples = [line.strip() for line in block.replace("\\\n", " ").splitlines() if "groundup " in line]
     assert any(f"groundup {verb}" in example for example in examples), "its help shows no `examples:`"

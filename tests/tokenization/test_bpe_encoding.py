@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from collections import Counter
 from functools import cache
 from itertools import pairwise
 
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.core.errors import ConfigError, InputError
+from groundup.core.seeds import rng
 from groundup.tokenization import bpe
-from groundup.tokenization.bpe import BytePairTokenizer, StreamDecoder, merge, merge_reference
+from groundup.tokenization.bpe import BytePairTokenizer, merge, merge_reference
 from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.printable_bytes import to_printable
+from groundup.tokenization.streaming import StreamDecoder
 
 SIZE = 450
 SPECIALS = ("<|end|>", "<|endoftext|>", "<|end|><|end|>")
@@ -242,6 +245,14 @@ def test_pickled_tokenizer_gives_the_same_ids():
     assert twin.fingerprint == trained("digits").fingerprint
 
 
+def test_numpy_integers_make_the_same_tokenizer():
+    base = trained("gpt2")
+    merges, ids = np.array(base.merges, dtype=np.int32), np.arange(255 + len(base.merges), -1, -1)
+    moved = BytePairTokenizer(base.merges, "gpt2", ids=ids.tolist())
+    assert BytePairTokenizer(merges, "gpt2", ids=ids).fingerprint == moved.fingerprint  # type: ignore[arg-type]
+    assert {type(token) for token in BytePairTokenizer(merges, "gpt2", ids=ids).encode(TEXT)} == {int}  # type: ignore[arg-type]
+
+
 def test_fingerprint_tells_tokenizers_apart():
     base = trained("gpt2")
     others = [
@@ -249,7 +260,10 @@ def test_fingerprint_tells_tokenizers_apart():
         BytePairTokenizer(base.merges[:-1], "gpt2"),
         BytePairTokenizer(base.merges, "gpt2"),
         BytePairTokenizer(base.merges, "gpt2", {"<|x|>": 600}),
-        BytePairTokenizer((), "gpt2", alphabet=bytes(reversed(range(256)))),
+        BytePairTokenizer((), "gpt2", ids=range(255, -1, -1)),
+        BytePairTokenizer((), "gpt2", whole_pieces={b"ab": 256}),
+        BytePairTokenizer((), "gpt2", whole_pieces={b"ab": 257}),
+        BytePairTokenizer((), "gpt2", normalization="NFC"),
         BytePairTokenizer((), "gpt2"),
     ]
     prints = {base.fingerprint, *(other.fingerprint for other in others)}
@@ -259,15 +273,109 @@ def test_fingerprint_tells_tokenizers_apart():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"merges": [(97, 300)]}, "only ids below 256 exist"),
-        ({"merges": [(-1, 97)]}, "only ids below 256 exist"),
+        ({"merges": [(97, 300)]}, "Merge 0 joins 97 and 300, but the tokens are 0 to 256"),
+        ({"merges": [(-1, 97)]}, "Merge 0 joins -1 and 97"),
+        ({"merges": [(97, 98), (257, 99)]}, "Merge 1 joins 257 and 99, of which one is made of itself"),
+        ({"merges": [(97, 257), (256, 99)]}, "one is made of itself"),
         ({"merges": [(97, 98), (97, 98)]}, "b'ab', which is a token already"),
         ({"merges": [], "special_tokens": {"<|x|>": 65}}, "id 65, which another token has"),
         ({"merges": [], "special_tokens": {"<|x|>": 300, "<|y|>": 300}}, "id 300, which another token has"),
-        ({"merges": [], "alphabet": b"abc"}, "each of the 256 bytes once"),
+        ({"merges": [], "ids": range(255)}, "There are 255 ids for 256 tokens"),
+        ({"merges": [], "ids": [7] * 256}, "id 7, which another token has"),
+        ({"merges": [], "ids": range(-1, 255)}, "id -1; ids are 0 to"),
+        ({"merges": [], "ids": [*range(255), 1 << 40]}, "ids are 0 to"),
+        ({"merges": [], "ids": range(1, 257), "special_tokens": {"<|x|>": 256}}, "id 256, which another token has"),
+        ({"merges": [(97, 98)], "whole_pieces": {b"ab": 300}}, "b'ab' is a token already"),
+        ({"merges": [], "whole_pieces": {b"": 300}}, "is empty"),
+        ({"merges": [], "whole_pieces": {b"ab": 5}}, "id 5, which another token has"),
+        ({"merges": [], "normalization": "nfc"}, "normalization is 'nfc'"),
         ({"merges": [], "pattern": "cl9000"}, "no pre-token pattern"),
     ],
 )
 def test_impossible_tokenizers_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         BytePairTokenizer(**arguments)
+
+
+class TestIds:
+    def test_callers_see_ids_and_merges_see_numbers(self):
+        plain = trained("gpt2")
+        size = 256 + len(plain.merges)
+        ids = [3 * number + 7 for number in range(size)][::-1]  # gaps, and the last token first
+        moved = BytePairTokenizer(plain.merges, "gpt2", {"<|end|>": 0}, ids)
+        expected = [ids[number] for number in plain.encode(TEXT)]
+        assert moved.encode(TEXT) == expected
+        assert moved.decode(expected) == TEXT
+        assert moved.encode("<|end|>a", allow_special=True) == [0, ids[97]]
+        assert moved.vocab_size == max(ids) + 1
+        assert sum(moved.token_bytes[expected]) == len(TEXT.encode())
+        assert moved.token_bytes[[0, 8]].tolist() == [0, 0]  # a special token, a gap
+        with pytest.raises(InputError, match="token id 8 "):
+            moved.decode([8])
+
+    def test_the_same_ids_spelt_out_are_the_same_tokenizer(self):
+        plain = trained("gpt2")
+        spelt = BytePairTokenizer(plain.merges, "gpt2", plain.special_tokens, range(256 + len(plain.merges)))
+        assert spelt.ids is None
+        assert spelt.fingerprint == plain.fingerprint
+
+    def test_whole_pieces(self):
+        tokenizer = BytePairTokenizer([(97, 98)], "gpt2", whole_pieces={b" abc": 300, "é".encode(): 400})
+        assert tokenizer.encode(" abc") == [300]
+        assert tokenizer.encode(" abcd") == [32, 256, 99, 100]
+        assert tokenizer.encode("é") == [400]
+        assert tokenizer.decode([300, 400]) == " abcé"
+
+
+def test_a_merge_may_use_a_later_token():
+    """ "abc" goes before "bc", but is made of it: as in tiktoken, it is made as soon as its parts are there."""
+    tokens = [b"abc", b"cd", b"bc", b"ab"]
+    merges = [(97, 258), (99, 100), (98, 99), (97, 98)]
+    ours = BytePairTokenizer(merges, "gpt2")
+    ranks = {bytes([byte]): byte for byte in range(256)} | {token: 256 + rank for rank, token in enumerate(tokens)}
+    twin = tiktoken.Encoding("twin", pat_str=ours.pattern, mergeable_ranks=ranks, special_tokens={})
+    assert [ours.vocabulary[256 + rank] for rank in range(4)] == tokens
+    assert ours.encode("abc") == [256]
+    for text in ("abcd", "abcbcab", "bcdabc", "abababcdbc"):
+        assert ours.encode(text) == twin.encode_ordinary(text)
+
+
+def test_normalization():
+    tokenizer = BytePairTokenizer(trained("gpt2").merges, "gpt2", {"<|end|>": 600}, normalization="NFC")
+    assert tokenizer.encode("e\u0301") == tokenizer.encode("é") == trained("gpt2").encode("é")
+    plain = BytePairTokenizer(trained("gpt2").merges, "gpt2", {"<|end|>": 600})
+    assert tokenizer.encode(TEXT) == plain.encode(TEXT)
+    text = "<|end|>\u0338"  # ">" and this mark would become one character: special tokens are found before
+    assert tokenizer.encode(text, allow_special=True) == plain.encode(text, allow_special=True)
+
+
+class TestDropout:
+    def test_none_and_all(self):
+        tokenizer = trained("gpt2")
+        assert tokenizer.encode(TEXT, dropout=0.0, seed=3) == tokenizer.encode(TEXT)
+        assert tokenizer.encode(TEXT, dropout=1.0) == list(TEXT.encode())
+
+    def test_some(self):
+        tokenizer = trained("gpt2")
+        cuts = [tokenizer.encode(TEXT, dropout=0.1, seed=seed) for seed in range(5)]
+        assert all(tokenizer.decode(cut) == TEXT for cut in cuts)
+        assert len({tuple(cut) for cut in cuts}) == 5
+        assert cuts[3] == tokenizer.encode(TEXT, dropout=0.1, seed=3)
+        assert all(len(tokenizer.encode(TEXT)) < len(cut) < len(TEXT.encode()) for cut in cuts)
+
+    def test_odds_are_those_of_the_paper(self):
+        """Of "abc" with the merges ab, then bc, then abc: worked out by hand for p = 1/2."""
+        merges = [(97, 98), (98, 99), (256, 99), (97, 257)]
+        ranks = {pair: 256 + rank for rank, pair in enumerate(merges)}
+        random = rng("odds")
+        counts = Counter(tuple(merge([97, 98, 99], ranks, 0.5, random)) for _ in range(4000))
+        # First step: ab 1/2, bc 1/4, stop 1/4. Second step: the last merge 1/2, stop 1/2.
+        expected = {(258,): 1 / 4, (256, 99): 1 / 4, (259,): 1 / 8, (97, 257): 1 / 8, (97, 98, 99): 1 / 4}
+        assert {cut: pytest.approx(share, abs=0.04) for cut, share in expected.items()} == {
+            cut: count / 4000 for cut, count in counts.items()
+        }
+
+    @pytest.mark.parametrize("dropout", [-0.1, 1.5, float("nan")])
+    def test_wrong_probabilities(self, dropout):
+        with pytest.raises(ConfigError, match="a probability from 0 to 1"):
+            trained("gpt2").encode("a", dropout=dropout)

@@ -21,7 +21,10 @@ VERBS = {
     "corpus build": "raw documents to a clean, deduplicated, split corpus",
     "tokenizer train": "learn a byte-pair vocabulary",
     "tokenizer encode": "text to token ids",
+    "tokenizer encode-files": "files of any size to shards of token ids",
     "tokenizer decode": "token ids to text",
+    "tokenizer evaluate": "vocabularies side by side on the same texts",
+    "tokenizer convert": "a vocabulary for other programs, and back",
     "pretrain": "train a decoder on a corpus",
     "evaluate": "bits per byte against xz and Kneser-Ney, samples, tasks",
     "sft": "fine-tune on verifiable instructions",
@@ -82,12 +85,17 @@ def _answer(words: Sequence[str]) -> int:
     return EXIT_USAGE
 
 
+def module_name(verb: str) -> str:
+    """The module of a verb: `groundup.cli.tokenizer_encode_files` for "tokenizer encode-files"."""
+    return "groundup.cli." + verb.replace(" ", "_").replace("-", "_")
+
+
 def _run(verb: str, words: Sequence[str]) -> int:
     import tyro
 
     from groundup.core.logging import log_to_console
 
-    module = importlib.import_module(f"groundup.cli.{verb.replace(' ', '_')}")
+    module = importlib.import_module(module_name(verb))
     log_to_console()
     if {"-h", "--help"} & set(words):
         print(f"{describe(module.Args)}\n")  # here, because tyro would join the lines of a paragraph into one

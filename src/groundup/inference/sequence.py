@@ -1,7 +1,7 @@
 """One request on its way: the ids so far, the text that may be shown, and whether it has ended. No torch."""
 
 from groundup.inference.requests import Completion, Delta, Request
-from groundup.tokenization.bpe import StreamDecoder
+from groundup.tokenization.streaming import StreamDecoder
 from groundup.tokenization.tokenizer import Tokenizer
 
 

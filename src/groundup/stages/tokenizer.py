@@ -15,13 +15,16 @@ from groundup.core.runs import Run, finished
 from groundup.corpus.documents import read_texts
 from groundup.corpus.sources import is_corpus, training_texts
 from groundup.stages.texts import text_fingerprint
-from groundup.tokenization.baselines import ByteTokenizer, CharacterTokenizer, WordTokenizer
+from groundup.stages.tokenizer_evaluation import short_names
 from groundup.tokenization.bpe_training import train_bpe
-from groundup.tokenization.comparison import compare_tokenizers
+from groundup.tokenization.byte_tokenizer import ByteTokenizer
+from groundup.tokenization.character_tokenizer import CharacterTokenizer
 from groundup.tokenization.config import TokenizerConfig
+from groundup.tokenization.evaluation import compare_tokenizers
 from groundup.tokenization.tokenizer import Tokenizer
 from groundup.tokenization.tokenizer_file import FILE_NAME
 from groundup.tokenization.vocabulary_files import load_vocabulary
+from groundup.tokenization.word_tokenizer import WordTokenizer
 
 COMPARED_CHARACTERS = 1_000_000  # of training text, where there is no held-out text
 
@@ -51,8 +54,8 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str,
             "word": WordTokenizer.train(texts, config.vocab_size),
         }
         heldout = read_texts(corpus, "heldout") if is_corpus(corpus) else []
-        for path in others:
-            tokenizers[_name_in_table(path, [*tokenizers, *others])] = others[path]
+        names = short_names(list(others), list(tokenizers))
+        tokenizers |= {names[path]: tokenizer for path, tokenizer in others.items()}
         rows = compare_tokenizers(tokenizers, heldout or _first(texts, COMPARED_CHARACTERS))
         return run.finish(
             {
@@ -70,10 +73,3 @@ def _first(texts: list[str], characters: int) -> list[str]:
     """The first texts that have so many characters together, the last of them whole."""
     ends = itertools.accumulate(map(len, texts), initial=0)
     return [text for text, start in zip(texts, ends, strict=False) if start < characters]
-
-
-def _name_in_table(path: str, others: list[str]) -> str:
-    """`gpt2` for `vocabularies/gpt2/`, `r50k_base` for `r50k_base.tiktoken`; the path where that name is not alone."""
-    name = Path(path).name.removesuffix(".tiktoken")
-    alone = [Path(other).name.removesuffix(".tiktoken") for other in others].count(name) == 1
-    return name if name and alone else path

@@ -2,25 +2,37 @@
 
     text -> special tokens -> pre-tokens -> UTF-8 bytes -> merges in the order they were learnt -> ids
 
-Token ids: 0..255 are the single bytes (in byte order, or in the order of `alphabet` for vocabularies from elsewhere),
-256 + i is what merge i makes, special tokens follow. So the id of a merged token is also its rank, and one dictionary
-from pairs of ids to ids holds the whole vocabulary.
+Tokens have numbers: 0..255 are the bytes, 256 + i is what merge i makes. So the number of a merged token is also its
+rank, and one dictionary from pairs of numbers to numbers holds the whole vocabulary. What callers see are ids: the same
+numbers, with special tokens after them, unless the vocabulary comes from elsewhere and has `ids` of its own (GPT-2
+lists the bytes in another order, other files start with their special tokens or have gaps).
 
 Within a pre-token the pair with the lowest rank is joined first, the leftmost of equal ones. A heap finds it, so a
 pre-token of n bytes costs n log n and a megabyte of one letter does not hang. Pre-tokens repeat: their ids are cached.
+
+With dropout each possible merge is passed over with some probability, again at every step (Provilkov et al.,
+arXiv:1910.13267, algorithm 1): the same text is cut in other ways, a regularisation of training.
 """
 
-import codecs
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import random
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from groundup.core.config import fingerprint
 from groundup.core.errors import ConfigError, InputError
+from groundup.core.seeds import rng
+from groundup.tokenization.acceleration import compiled_encoder, pays
+from groundup.tokenization.cutting import split_evenly, text_cut
 from groundup.tokenization.patterns import compile_pattern, resolve_pattern, split
 from groundup.tokenization.special_tokens import (
     allowed_names,
@@ -30,7 +42,14 @@ from groundup.tokenization.special_tokens import (
 )
 from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer, well_formed
 
+if TYPE_CHECKING:
+    from groundup.tokenization.compiled.encoder import CompiledEncoder
+
+Pair = tuple[int, int]
+Normalization = Literal["NFC", "NFD", "NFKC", "NFKD"]
+NORMALIZATIONS = ("NFC", "NFD", "NFKC", "NFKD")
 CACHE_PIECES = 1 << 18  # some 50 MB when full; 12 MB of English prose fill 34 thousand
+MAX_ID = 1 << 24  # tables by id must fit into memory; the largest published vocabularies have some 2^18 ids
 CACHED_CHARACTERS = 64  # longer pre-tokens hardly ever repeat
 
 
@@ -39,29 +58,36 @@ class BytePairTokenizer(Tokenizer):
 
     def __init__(
         self,
-        merges: Sequence[tuple[int, int]],
+        merges: Sequence[Pair],
         pattern: str = "digits",
         special_tokens: Mapping[str, int] | None = None,
-        alphabet: bytes = bytes(range(256)),
+        ids: Sequence[int] | None = None,
+        *,
+        whole_pieces: Mapping[bytes, int] | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
-        """`merges[i]` are the two ids that make the id 256 + i; `pattern` is a name or a regular expression;
-        `special_tokens` maps names to ids from 256 + len(merges) up; `alphabet[id]` is the byte of an id below 256."""
-        self.merges = tuple(merges)
+        """`merges[i]` are the numbers of the two tokens that make the token 256 + i; `pattern` is a name or a regular
+        expression; `special_tokens` maps names to ids; `ids[number]` is the id of a token, None where both are equal.
+
+        `whole_pieces` maps tokens that no merge makes to their ids: a pre-token that is one of them becomes it.
+        `normalization` is a Unicode form into which text is brought before it is cut; text in another form then does
+        not come back byte for byte.
+        """
+        self.merges = tuple((int(left), int(right)) for left, right in merges)  # numpy's integers too
         self.pattern = resolve_pattern(pattern)
         self.special_tokens = dict(special_tokens or {})
-        self.alphabet = alphabet
-        self.vocabulary = _build_vocabulary(self.merges, alphabet)
+        self.whole_pieces = dict(whole_pieces or {})
+        self.normalization: Normalization | None = _check_normalization(normalization)
+        tokens = _spell_tokens(self.merges)
+        self.ids = None if ids is None or list(ids) == list(range(len(tokens))) else tuple(map(int, ids))
+        self.vocabulary = _build_vocabulary(tokens, self.ids, self.whole_pieces)
         check_special_tokens(self.special_tokens)
-        for name, token in self.special_tokens.items():
-            if token in self.vocabulary:
-                raise ConfigError(f"The special token {name!r} has the id {token}, which another token has too.")
-            if token < 0:
-                raise ConfigError(f"The special token {name!r} has the id {token}; ids start at 0.")
-            self.vocabulary[token] = name.encode()
+        _add_tokens(self.vocabulary, self.special_tokens.items())
         self._ranks = {pair: 256 + i for i, pair in enumerate(self.merges)}
-        self._id_of_byte = {byte: token for token, byte in enumerate(alphabet)}
-        self._compiled = compile_pattern(self.pattern)
+        self._compiled_pattern = compile_pattern(self.pattern)
         self._cache = _PieceCache(self)
+        self._kernels: CompiledEncoder | None = None
+        self._seen_characters: float = 0
 
     @property
     def vocab_size(self) -> int:
@@ -70,7 +96,9 @@ class BytePairTokenizer(Tokenizer):
     @cached_property
     def fingerprint(self) -> str:
         """A short hash, equal for tokenizers that give the same ids."""
-        return fingerprint(list(self.merges), self.pattern, self.special_tokens, self.alphabet.hex())
+        whole_pieces = {piece.hex(): token for piece, token in self.whole_pieces.items()}
+        merges, ids = str(self.merges), str(self.ids)  # as text: ten times faster for the largest vocabularies
+        return fingerprint(merges, self.pattern, self.special_tokens, ids, whole_pieces, self.normalization)
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
@@ -81,17 +109,62 @@ class BytePairTokenizer(Tokenizer):
         lengths[list(self.special_tokens.values())] = 0
         return lengths
 
-    def encode(self, text: str, *, allow_special: SpecialPolicy = False) -> list[int]:
+    def encode(
+        self, text: str, *, allow_special: SpecialPolicy = False, dropout: float = 0.0, seed: int = 0
+    ) -> list[int]:
+        """Token ids of a text; with `dropout`, one of many ways to cut it, chosen by the seed (1: only bytes)."""
+        if self._kernels is not None and not dropout and allow_special is False and text.isascii():
+            return self._kernels.encode_list(text)
         text = well_formed(text)
-        allowed = allowed_names(allow_special, self.special_tokens, text) if self.special_tokens else frozenset()
-        if not allowed:
-            return self._encode_plain(text)
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"The dropout of merges is {dropout}; it is a probability from 0 to 1.")
+        generator = rng("merge dropout", seed) if dropout else None
         ids: list[int] = []
-        for plain, special in split_at_specials(special_pattern(allowed), text):
-            ids += self._encode_plain(plain)
+        for plain, special in self._split_at_specials(text, allow_special):
+            ids += self._encode_plain(plain, dropout, generator)
             if special is not None:
                 ids.append(self.special_tokens[special])
         return ids
+
+    def encode_array(
+        self, text: str | bytes, *, allow_special: SpecialPolicy = False, threads: int = 1
+    ) -> npt.NDArray[np.uint32]:
+        """Token ids as an array, uint32 [T], by the compiled kernels; bytes that are not UTF-8 become U+FFFD."""
+        if self.compile() and not (allow_special or self.normalization):
+            return self._encode_bytes(_utf8(text), threads)
+        ids = [np.empty(0, np.uint32)]
+        for plain, special in self._split_at_specials(_utf8(text).decode(), allow_special):
+            if self._kernels is None:
+                ids.append(np.array(self._encode_plain(plain, 0.0, None), dtype=np.uint32))
+            else:
+                ids.append(self._encode_bytes(self._normalize(plain).encode(), threads))
+            if special is not None:
+                ids.append(np.array([self.special_tokens[special]], dtype=np.uint32))
+        return np.concatenate(ids)
+
+    def encode_batch(
+        self, texts: Iterable[str], *, allow_special: SpecialPolicy = False, threads: int = 1
+    ) -> list[list[int]]:
+        """`encode` of each text; several threads pay for long texts."""
+        if threads == 1:
+            return [self.encode(text, allow_special=allow_special) for text in texts]
+        with ThreadPoolExecutor(threads) as pool:
+            return [
+                ids.tolist() for ids in pool.map(lambda t: self.encode_array(t, allow_special=allow_special), texts)
+            ]
+
+    def encode_iterable(self, parts: Iterable[str], *, allow_special: SpecialPolicy = False) -> Iterator[int]:
+        """The ids of a text that comes in parts, as they are certain; memory does not follow the length of the text."""
+        from groundup.tokenization.streaming import encode_parts
+
+        return encode_parts(self, parts, allow_special)
+
+    def compile(self) -> bool:
+        """Load the compiled kernels now rather than when enough text has come; False where a pattern of the user's own
+        needs the `regex` module."""
+        if self._kernels is None:
+            self._kernels = compiled_encoder(self)
+        return self._kernels is not None
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         try:
@@ -115,11 +188,41 @@ class BytePairTokenizer(Tokenizer):
 
         return read_tokenizer(directory)
 
-    def _encode_plain(self, text: str) -> list[int]:
-        return list(chain.from_iterable(map(self._cache.__getitem__, split(self._compiled, text))))
+    def _split_at_specials(self, text: str, allow_special: SpecialPolicy) -> Iterable[tuple[str, str | None]]:
+        allowed = allowed_names(allow_special, self.special_tokens, text) if self.special_tokens else frozenset()
+        return split_at_specials(special_pattern(allowed), text) if allowed else [(text, None)]
+
+    def _encode_plain(self, text: str, dropout: float, generator: random.Random | None) -> list[int]:
+        text = self._normalize(text)
+        if generator is not None:
+            return [
+                token
+                for piece in split(self._compiled_pattern, text)
+                for token in self._to_ids(merge(list(piece.encode()), self._ranks, dropout, generator))
+            ]
+        self._seen_characters += len(text)
+        if self._kernels is None and pays(self._seen_characters, "encode_text") and not self.compile():
+            self._seen_characters = -math.inf  # never again
+        if self._kernels is not None:
+            return self._kernels.encode_list(text)
+        return list(chain.from_iterable(map(self._cache.__getitem__, split(self._compiled_pattern, text))))
+
+    def _encode_bytes(self, data: bytes, threads: int) -> npt.NDArray[np.uint32]:
+        assert self._kernels is not None
+        parts = [data] if threads == 1 else split_evenly(data, threads, text_cut(self.pattern))
+        return self._kernels.encode(parts, threads)
+
+    def _normalize(self, text: str) -> str:
+        return text if self.normalization is None else unicodedata.normalize(self.normalization, text)
 
     def _encode_piece(self, piece: str) -> list[int]:
-        return merge([self._id_of_byte[byte] for byte in piece.encode()], self._ranks)
+        data = piece.encode()
+        if data in self.whole_pieces:
+            return [self.whole_pieces[data]]
+        return self._to_ids(merge(list(data), self._ranks))
+
+    def _to_ids(self, numbers: list[int]) -> list[int]:
+        return numbers if self.ids is None else [self.ids[number] for number in numbers]
 
 
 class _PieceCache(dict[str, list[int]]):
@@ -138,20 +241,43 @@ class _PieceCache(dict[str, list[int]]):
         return ids
 
 
-def merge(ids: list[int], ranks: Mapping[tuple[int, int], int]) -> list[int]:
-    """Join pairs of neighbours, the lowest rank first and the leftmost of equals, until none is left."""
+def _utf8(text: str | bytes) -> bytes:
+    """Valid UTF-8, with U+FFFD in the place of what no UTF-8 can hold."""
+    if isinstance(text, str):
+        return well_formed(text).encode()
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return text.decode("utf-8", "replace").encode()
+    return text
+
+
+def merge(
+    ids: list[int], ranks: Mapping[Pair, int], dropout: float = 0.0, generator: random.Random | None = None
+) -> list[int]:
+    """Join pairs of neighbours, the lowest rank first and the leftmost of equals, until none is left.
+
+    With a generator each pair is passed over with the probability `dropout`, and gets another chance after each join.
+    """
     ids, end = list(ids), len(ids)
     before, after = list(range(-1, end - 1)), list(range(1, end + 1))
     heap = [(ranks[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in ranks]
+    passed_over: list[Pair] = []
     heapq.heapify(heap)
     while heap:
         new, at = heapq.heappop(heap)
         second = after[at]
         if second == end or ranks.get((ids[at], ids[second])) != new:
             continue  # one of the two has been joined to something else since
+        if generator is not None and generator.random() < dropout:
+            passed_over.append((new, at))
+            continue
         ids[at], ids[second] = new, -1
         after[at] = following = after[second]
         previous = before[at]
+        while passed_over:
+            heapq.heappush(heap, passed_over.pop())
         if previous >= 0 and (rank := ranks.get((ids[previous], new))) is not None:
             heapq.heappush(heap, (rank, previous))
         if following < end:
@@ -162,7 +288,10 @@ def merge(ids: list[int], ranks: Mapping[tuple[int, int], int]) -> list[int]:
 
 
 def merge_reference(ids: list[int], merges: Iterable[tuple[int, int]]) -> list[int]:
-    """The definition: apply each merge, in the order of learning, wherever it fits. The oracle of `merge`."""
+    """The definition: apply each merge, in the order of learning, wherever it fits. The oracle of `merge`.
+
+    It holds for merges of earlier tokens, which is what learning gives.
+    """
     for rank, pair in enumerate(merges):
         at = 0
         while at < len(ids) - 1:
@@ -172,35 +301,61 @@ def merge_reference(ids: list[int], merges: Iterable[tuple[int, int]]) -> list[i
     return ids
 
 
-class StreamDecoder:
-    """Token ids to text as they come: each push returns whole characters and keeps the bytes of an unfinished one."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, ids: Iterable[int]) -> str:
-        """The text that these ids complete; may be empty."""
-        return self._decoder.decode(self._tokenizer.decode_bytes(ids))
-
-    def flush(self) -> str:
-        """What is left at the end: U+FFFD for an unfinished character, or nothing. The decoder starts afresh."""
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
-
-
-def _build_vocabulary(merges: Sequence[tuple[int, int]], alphabet: bytes) -> dict[int, bytes]:
-    if sorted(alphabet) != list(range(256)):
-        raise ConfigError("The alphabet of a byte-pair vocabulary must hold each of the 256 bytes once.")
-    tokens = [bytes([byte]) for byte in alphabet]
-    known = set(tokens)
-    for number, (left, right) in enumerate(merges):
-        if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
-            raise ConfigError(f"Merge {number} joins {left} and {right}, but only ids below {len(tokens)} exist yet.")
-        token = tokens[left] + tokens[right]
+def _spell_tokens(merges: Sequence[Pair]) -> list[bytes]:
+    """The bytes of each token by number. A merge may use a token that a later merge makes: Llama 3 has such ones."""
+    tokens = [bytes([byte]) for byte in range(256)] + [b""] * len(merges)
+    for number, pair in enumerate(merges):
+        if min(pair) < 0 or max(pair) >= len(tokens):
+            raise ConfigError(
+                f"Merge {number} joins {pair[0]} and {pair[1]}, but the tokens are 0 to {len(tokens) - 1}."
+            )
+    for number in range(256, len(tokens)):
+        waiting = [number]
+        while waiting:
+            left, right = merges[waiting[-1] - 256]
+            unknown = [part for part in (left, right) if not tokens[part]]
+            if unknown:
+                waiting.append(unknown[0])
+                if len(waiting) > len(merges):
+                    raise ConfigError(f"Merge {number - 256} joins {left} and {right}, of which one is made of itself.")
+            else:
+                tokens[waiting.pop()] = tokens[left] + tokens[right]
+    known: set[bytes] = set()
+    for number, token in enumerate(tokens, -256):
         if token in known:
             raise ConfigError(f"Merge {number} makes {token!r}, which is a token already.")
         known.add(token)
-        tokens.append(token)
-    return dict(enumerate(tokens))
+    return tokens
+
+
+def _build_vocabulary(
+    tokens: Sequence[bytes], ids: Sequence[int] | None, whole_pieces: Mapping[bytes, int]
+) -> dict[int, bytes]:
+    """Bytes by id, of all but the special tokens."""
+    if ids is not None and len(ids) != len(tokens):
+        raise ConfigError(f"There are {len(ids)} ids for {len(tokens)} tokens (256 bytes and the merges).")
+    merged = set(tokens)
+    for piece in whole_pieces:
+        if not piece or piece in merged:
+            raise ConfigError(f"The whole piece {piece!r} is {'a token already' if piece else 'empty'}; leave it out.")
+    vocabulary: dict[int, bytes] = {}
+    _add_tokens(vocabulary, zip(tokens, range(len(tokens)) if ids is None else ids, strict=True))
+    _add_tokens(vocabulary, whole_pieces.items())
+    return vocabulary
+
+
+def _add_tokens(vocabulary: dict[int, bytes], tokens: Iterable[tuple[bytes | str, int]]) -> None:
+    """Enter tokens (special ones are strings) into a vocabulary whose ids must stay unique."""
+    for name, token in tokens:
+        kind = "special token" if isinstance(name, str) else "token"
+        if not 0 <= token < MAX_ID:
+            raise ConfigError(f"The {kind} {name!r} has the id {token}; ids are 0 to {MAX_ID - 1}.")
+        if token in vocabulary:
+            raise ConfigError(f"The {kind} {name!r} has the id {token}, which another token has too.")
+        vocabulary[token] = name.encode() if isinstance(name, str) else name
+
+
+def _check_normalization(name: Normalization | None) -> Normalization | None:
+    if name is not None and name not in NORMALIZATIONS:
+        raise ConfigError(f"The normalization is {name!r}; it must be {', '.join(NORMALIZATIONS)} or nothing (None).")
+    return name

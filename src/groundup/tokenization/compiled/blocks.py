@@ -20,7 +20,6 @@ from groundup.tokenization.compiled.layout import compiled
 from groundup.tokenization.compiled.machine import bytes_between, highest_bit, load8, lowest_bit, shift_right
 from groundup.tokenization.compiled.scanner import (
     APOSTROPHE,
-    CL100K,
     DIGITS,
     GPT2,
     NOTHING,
@@ -87,7 +86,7 @@ def _high_letters(pattern: int, address: int, high: int, upper: int, classes: in
         character, size = character_at(address, at)
         unicode_class = load8(classes + character)
         bits = ((1 << size) - 1) << at
-        if unicode_class == WHITESPACE or unicode_class == NUMBER or unicode_class == MARK and pattern == O200K:
+        if unicode_class == WHITESPACE or unicode_class == NUMBER or (unicode_class == MARK and pattern == O200K):
             return 0, 0, 0, 0
         if unicode_class >= LOWER:
             letters |= bits
@@ -207,9 +206,7 @@ def _numbers_in_threes(numbers: int) -> int:
 
 
 @compiled
-def _contractions(
-    pattern: int, address: int, starts: int, letters: int, known: int, reported: int
-) -> tuple[int, int]:
+def _contractions(pattern: int, address: int, starts: int, letters: int, known: int, reported: int) -> tuple[int, int]:
     """cl100k: a contraction is a token of its own. o200k: it ends the word before it. Behind it a token starts."""
     apostrophes = bytes_between(address, APOSTROPHE, APOSTROPHE)
     apostrophes &= letters << 1 if pattern == O200K else starts

@@ -1,68 +1,103 @@
 """The compiled encoder as an object: tables that threads share, and the memory that each of them needs for itself.
 
-`CompiledEncoder.encode` takes UTF-8 and gives a NumPy array; it splits a large text over threads at places where a
-pre-token must begin, and each thread has its own cache of pre-tokens, so they share nothing that is written.
+A workspace holds a cache of pre-tokens, so no two threads may use the same one at a time; idle ones wait in a list.
+Every cache begins with the vocabulary itself: each token as a pre-token that becomes whatever its bytes merge to.
 """
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
 from groundup.tokenization.compiled import layout
-from groundup.tokenization.compiled.encoding import encode_text, move_pieces
+from groundup.tokenization.compiled.encoding import encode_text, enter_pieces, move_pieces
 from groundup.tokenization.compiled.layout import SLOT
 from groundup.tokenization.compiled.machine import PADDING
 from groundup.tokenization.compiled.merging import SCANNED, add_merges
+from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.unicode_classes import class_table
 
 Ids = npt.NDArray[np.uint32]
-FIRST_SLOTS, MOST_SLOTS = 1 << 15, 1 << 20  # 1 MB of pre-tokens to begin with, 32 MB at most
-SHORT_TEXT = 4096  # bytes for which the output buffer is kept
-BYTES_HEADER, ASCII_HEADER = sys.getsizeof(b"") - 1, sys.getsizeof("") - 1
+MOST_SLOTS = 1 << 20  # pre-tokens in a cache, 32 bytes each; then it starts afresh
+FILLED = 0.6  # of the slots at most
+SHORT_TEXT = 4096  # bytes of text up to which the output buffer is kept
 
 
 class CompiledEncoder:
-    """Encodes with one vocabulary. `merges` are pairs of ranks, `ids` the public id of each rank."""
+    """Encodes with one vocabulary. `merges` are pairs of ranks, `ids` the public id of each rank; `whole_pieces` maps
+    pre-tokens to the one id that they become without merging."""
 
-    def __init__(self, merges: npt.NDArray[np.int32], ids: npt.NDArray[np.uint32], pattern: str) -> None:
-        self._byte_pairs = np.full(1 << 16, layout.NO_RANK, np.uint32)
-        self._bitmap = np.zeros((1 << layout.BITMAP_BITS) // 8, np.uint8)
-        bits = max(10, int(2 * len(merges)).bit_length())
-        self._pairs = np.zeros(1 << bits, np.int64)
-        self._ids = ids
-        self._classes = class_table()
-        self._masks = _length_masks()
-        shared = np.zeros(layout.FIELDS, np.int64)
-        shared[layout.PATTERN] = PATTERN_CODES[pattern]
-        shared[layout.CLASSES] = address(self._classes)
-        shared[layout.BYTE_PAIRS] = address(self._byte_pairs)
-        shared[layout.BITMAP] = address(self._bitmap)
-        shared[layout.PAIRS] = address(self._pairs)
-        shared[layout.PAIRS_SHIFT] = 64 - bits
-        shared[layout.IDS] = address(self._ids)
-        shared[layout.MASKS] = address(self._masks)
-        self._shared = shared
-        add_merges(address(shared), merges)
-        self._idle: list[_Workspace] = []
+    def __init__(
+        self,
+        merges: npt.NDArray[np.int32],
+        ids: Ids,
+        tokens: Sequence[bytes],
+        pattern: str,
+        whole_pieces: Mapping[bytes, int],
+    ) -> None:
+        bits = max(10, (2 * len(merges)).bit_length())
+        self._tables = {
+            layout.CLASSES: class_table(),
+            layout.BYTE_PAIRS: np.full(1 << 16, layout.NO_RANK, np.uint32),
+            layout.BITMAP: np.zeros((1 << layout.BITMAP_BITS) // 8, np.uint8),
+            layout.PAIRS: np.zeros(1 << bits, np.int64),
+            layout.IDS: ids,
+            layout.MASKS: length_masks(),
+        }
+        state = np.zeros(layout.FIELDS, np.int64)
+        state[layout.PATTERN] = PATTERN_CODES[pattern]
+        state[layout.PAIRS_SHIFT] = 64 - bits
+        for field, table in self._tables.items():
+            state[field] = address(table)
+        add_merges(address(state), merges)
+        self._seed = _Workspace(state, None)
+        self._seed.learn(tokens, whole_pieces)
+        self._integers = Integers(1 + max(int(ids.max()), *whole_pieces.values(), 0))
+        self._idle = [_Workspace(self._seed.state, self._seed)]
 
-    def encode(self, text: bytes) -> Ids:
-        """The ids of valid UTF-8."""
-        workspace = self._idle.pop() if self._idle else _Workspace(self._shared)
+    def encode_list(self, text: str) -> list[int]:
+        """The ids of a text as a list."""
+        workspace = self._workspace()
+        if LAYOUT_HOLDS and text.isascii():
+            ids, count = workspace.encode(id(text) + ASCII_HEADER, len(text))
+        else:
+            data = text.encode()
+            ids, count = workspace.encode_bytes(data)
+        result = self._integers.as_list(ids, count)
+        self._idle.append(workspace)
+        return result
+
+    def encode(self, parts: Sequence[bytes], threads: int = 1) -> Ids:
+        """The ids of valid UTF-8, given in parts that no pre-token spans, as one array."""
+        if len(parts) == 1:
+            return self._encode_part(parts[0])
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate([np.empty(0, np.uint32), *pool.map(self._encode_part, parts)])
+
+    def _workspace(self) -> "_Workspace":
         try:
-            return workspace.encode(text)
-        finally:
-            self._idle.append(workspace)
+            return self._idle.pop()
+        except IndexError:
+            return _Workspace(self._seed.state, self._seed)
+
+    def _encode_part(self, text: bytes) -> Ids:
+        workspace = self._workspace()
+        ids, count = workspace.encode_bytes(text)
+        if ids is workspace.short:
+            ids = ids[:count].copy()
+        else:
+            ids.resize(count, refcheck=False)
+        self._idle.append(workspace)
+        return ids
 
 
 class _Workspace:
     """One thread's state: its cache of pre-tokens and its buffers."""
 
-    def __init__(self, shared: npt.NDArray[np.int64]) -> None:
-        self.state = shared.copy()
+    def __init__(self, state: npt.NDArray[np.int64], seed: "_Workspace | None") -> None:
+        self.state = state.copy()
         self.address = address(self.state)
         self._buffers = {
             layout.STARTS: np.empty(layout.MOST_TOKENS + 16, np.int64),
@@ -73,60 +108,83 @@ class _Workspace:
         for name, buffer in self._buffers.items():
             self.state[name] = address(buffer)
         self.short = np.empty(SHORT_TEXT + 8, np.uint32)
-        self.short_address = address(self.short)
-        self._clear(FIRST_SLOTS)
+        self._short_address = address(self.short)
+        self._seed = seed
+        if seed is not None:
+            self._start_afresh()
 
-    def encode(self, text: bytes) -> Ids:
-        size = len(text)
-        start = id(text) + BYTES_HEADER
+    def learn(self, tokens: Sequence[bytes], whole_pieces: Mapping[bytes, int]) -> None:
+        """Enter the tokens of a vocabulary, merged, and the pieces that are not merged."""
+        slots = 1 << 12
+        while FILLED * slots < 2 * len(tokens) + layout.MOST_TOKENS:
+            slots *= 2
+        self._set_pieces(np.zeros(slots * SLOT // 8, np.int64), np.zeros(4 * slots + layout.ARENA_RESERVE, np.uint32))
+        self._enter(list(whole_pieces), np.fromiter(whole_pieces.values(), np.uint32, len(whole_pieces)))
+        self._enter([piece for piece in tokens if len(piece) <= layout.LONGEST], None)
+
+    def _enter(self, pieces: Sequence[bytes], ids: Ids | None) -> None:
+        if pieces:
+            lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+            text = np.frombuffer(b"".join(pieces) + bytes(PADDING), np.uint8)
+            room = np.empty(layout.LONGEST + 8, np.uint32)
+            where = 0 if ids is None else address(ids)
+            enter_pieces(self.address, address(text), address(lengths), len(pieces), where, address(room))
+
+    def encode_bytes(self, text: bytes) -> tuple[Ids, int]:
+        """The ids of valid UTF-8: a buffer, and how many of its words they are."""
+        if LAYOUT_HOLDS:
+            return self.encode(id(text) + BYTES_HEADER, len(text))
+        copy = np.frombuffer(text, np.uint8)
+        return self.encode(address(copy), len(copy))
+
+    def encode(self, start: int, size: int) -> tuple[Ids, int]:
+        """As `encode_bytes`, for bytes at an address."""
         if size <= SHORT_TEXT:
-            count = encode_text(self.address, start, size, self.short_address)
-            if self.state[layout.CONSUMED] == size:
-                return self.short[:count].copy()
+            count = encode_text(self.address, start, size, self._short_address)
+            if count >= 0:
+                return self.short, count
+            self._make_room()
         ids = np.empty(size + 8, np.uint32)
         first, at, count = address(ids), 0, 0
         while True:
-            count += encode_text(self.address, start + at, size - at, first + 4 * count)
+            written = encode_text(self.address, start + at, size - at, first + 4 * count)
+            if written >= 0:
+                return ids, count + written
+            count += ~written
             at += int(self.state[layout.CONSUMED])
-            if at == size:
-                break
             self._make_room()
-        ids.resize(count, refcheck=False)
-        return ids
 
     def _make_room(self) -> None:
-        """A larger table, up to `MOST_SLOTS`; then an empty one, so memory is bounded."""
-        old, slots = self.pieces, len(self.pieces) // 4
-        if slots == MOST_SLOTS or self.state[layout.ARENA_USED] + layout.ARENA_RESERVE > self.state[layout.ARENA_LIMIT]:
-            if slots == MOST_SLOTS:
-                self._clear(slots)
-            else:
-                self._clear(4 * slots)
+        """A larger table, up to `MOST_SLOTS`; then the vocabulary alone again, so memory is bounded."""
+        pieces, arena = self._pieces, self._arena
+        slots = len(pieces) * 8 // SLOT
+        assert self._seed is not None
+        if 2 * slots > max(MOST_SLOTS, 2 * len(self._seed._pieces) * 8 // SLOT):
+            self._start_afresh()
             return
-        used, arena_used, arena = self.state[layout.PIECES_USED], self.state[layout.ARENA_USED], self.arena
-        self._clear(min(4 * slots, MOST_SLOTS))
-        self.arena[: len(arena)] = arena
-        self.state[layout.PIECES_USED], self.state[layout.ARENA_USED] = used, arena_used
-        move_pieces(self.address, address(old), slots)
+        larger = np.empty(2 * len(arena), np.uint32)
+        larger[: len(arena)] = arena
+        self._set_pieces(np.zeros(2 * len(pieces), np.int64), larger)
+        move_pieces(self.address, address(pieces), slots)
 
-    def _clear(self, slots: int) -> None:
-        self.pieces = np.zeros(slots * SLOT // 8, np.int64)
-        self.arena = np.zeros(4 * slots + layout.ARENA_RESERVE, np.uint32)
-        self.state[layout.PIECES] = address(self.pieces)
+    def _start_afresh(self) -> None:
+        """The cache of the seed: the vocabulary."""
+        assert self._seed is not None
+        self._set_pieces(self._seed._pieces.copy(), self._seed._arena.copy())
+        self.state[layout.PIECES_USED] = self._seed.state[layout.PIECES_USED]
+        self.state[layout.ARENA_USED] = self._seed.state[layout.ARENA_USED]
+
+    def _set_pieces(self, pieces: npt.NDArray[np.int64], arena: npt.NDArray[np.uint32]) -> None:
+        self._pieces, self._arena = pieces, arena
+        slots = len(pieces) * 8 // SLOT
+        self.state[layout.PIECES] = address(pieces)
         self.state[layout.PIECES_SHIFT] = 64 - (slots - 1).bit_length()
-        self.state[layout.PIECES_USED] = 0
-        self.state[layout.PIECES_LIMIT] = slots * 5 // 8
-        self.state[layout.ARENA] = address(self.arena)
-        self.state[layout.ARENA_USED] = 0
-        self.state[layout.ARENA_LIMIT] = len(self.arena)
+        self.state[layout.PIECES_LIMIT] = int(FILLED * slots)
+        self.state[layout.ARENA] = address(arena)
+        self.state[layout.ARENA_LIMIT] = len(arena)
 
 
-def _length_masks() -> npt.NDArray[np.int64]:
+def length_masks() -> npt.NDArray[np.int64]:
     """For each length 0 to 15 two words that keep that many bytes."""
     keep = np.arange(16)[None, :] < np.arange(16)[:, None]
     return np.ascontiguousarray(np.where(keep, 255, 0).astype(np.uint8)).view(np.int64)
-
-
-def address(array: npt.NDArray[np.generic]) -> int:
-    """Where an array's data begins."""
-    return int(array.__array_interface__["data"][0])

@@ -17,6 +17,8 @@ from groundup.tokenization.compiled.layout import (
     CHUNK,
     CLASSES,
     CONSUMED,
+    COUNT_BYTE,
+    ELSEWHERE,
     GOLDEN,
     IDS_MASK,
     INLINE_IDS,
@@ -41,7 +43,9 @@ from groundup.tokenization.compiled.layout import (
     set_field,
 )
 from groundup.tokenization.compiled.machine import (
+    copy16,
     count_bits,
+    equal16,
     highest_bit,
     load8,
     load32,
@@ -61,7 +65,8 @@ from groundup.tokenization.compiled.scanner import token_end
 def encode_text(state: int, text: int, size: int, out: int) -> int:
     """Write the ids of `size` bytes of valid UTF-8 to `out` (uint32, room for size + 8); returns how many.
 
-    Stops early where the tables are full: CONSUMED says how far it came, always to the end of a pre-token.
+    Where the tables are full it stops early and returns ~count; CONSUMED says how far it came, to the end of a
+    pre-token.
     """
     at, written = 0, out
     while at < size:
@@ -73,13 +78,14 @@ def encode_text(state: int, text: int, size: int, out: int) -> int:
         if size - at >= TAIL_BYTES:
             tokens = find_starts(state, text, at, size, min(at + CHUNK, size - TAIL_BYTES + BLOCK))
         else:
-            base = _copy_tail(state, text, at, size)
-            tokens = _find_in_tail(state, base, at, size)
+            base = copy_tail(state, text, at, size)
+            tokens = find_in_tail(state, base, at, size)
         look_up(state, base, tokens)
         written = _emit(state, base, tokens, written)
         at = load64(field(state, STARTS) + 8 * tokens)
     set_field(state, CONSUMED, at)
-    return (written - out) >> 2
+    count = (written - out) >> 2
+    return count if at == size else ~count
 
 
 @compiled
@@ -122,7 +128,7 @@ def _write_positions(to: int, at: int, mask: int) -> int:
 
 
 @compiled
-def _copy_tail(state: int, text: int, at: int, size: int) -> int:
+def copy_tail(state: int, text: int, at: int, size: int) -> int:
     """Copy text[at:size] to where bytes that are 0 follow; returns the address at which the text seems to begin."""
     tail = field(state, TAIL)
     rest = size - at
@@ -134,7 +140,7 @@ def _copy_tail(state: int, text: int, at: int, size: int) -> int:
 
 
 @compiled
-def _find_in_tail(state: int, text: int, at: int, size: int) -> int:
+def find_in_tail(state: int, text: int, at: int, size: int) -> int:
     """As `find_starts`, for the end of the text.
 
     Zero bytes look like punctuation, so whether the text ends there matters to whitespace only.
@@ -171,11 +177,7 @@ def look_up(state: int, text: int, tokens: int) -> None:
         end = load64(starts + 8 * token + 8)
         length = end - begin
         address = text + begin
-        if length <= SHORT:
-            low = load64(address) & load64(masks + 16 * length)
-            high = load64(address + 8) & load64(masks + 16 * length + 8) | length << 56
-        else:
-            low, high = _long_key(address, length)
+        low, high = _key(address, length, masks)
         slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
         prefetch(slot)
         store64(keys, low)
@@ -183,6 +185,15 @@ def look_up(state: int, text: int, tokens: int) -> None:
         store64(keys + 16, slot)
         keys += 24
         begin = end
+
+
+@compiled
+def _key(address: int, length: int, masks: int) -> tuple[int, int]:
+    """A short pre-token is its own key."""
+    if length > SHORT:
+        return _long_key(address, length)
+    low = load64(address) & load64(masks + 16 * length)
+    return low, load64(address + 8) & load64(masks + 16 * length + 8) | length << 56
 
 
 @compiled
@@ -204,17 +215,15 @@ def _long_key(address: int, length: int) -> tuple[int, int]:
 def _emit(state: int, text: int, tokens: int, out: int) -> int:
     starts, keys = field(state, STARTS), field(state, KEYS)
     for token in range(tokens):
-        low, high, slot = load64(keys), load64(keys + 8), load64(keys + 16)
-        keys += 24
-        word = load64(slot + 16)
-        if load64(slot) == low and load64(slot + 8) == high and word > IDS_MASK:
-            store64(out, word & IDS_MASK)
-            store64(out + 8, load64(slot + 24))
-            out += word >> 54 & ~3
+        slot = load64(keys + 16)
+        if equal16(slot, keys):
+            copy16(slot + 16, out, IDS_MASK)
+            out += load8(slot + COUNT_BYTE) << 2
         else:
             begin = load64(starts + 8 * token)
             length = load64(starts + 8 * token + 8) - begin
-            out = _find_or_merge(state, text + begin, length, low, high, slot, out)
+            out = _find_or_merge(state, text + begin, length, load64(keys), load64(keys + 8), slot, out)
+        keys += 24
     return out
 
 
@@ -223,15 +232,13 @@ def _find_or_merge(state: int, address: int, length: int, low: int, high: int, s
     """Probe on from a slot; a pre-token that is not there is merged and remembered. Returns the end of the ids."""
     end = field(state, PIECES) + SLOT * (shift_right(-1, field(state, PIECES_SHIFT)) + 1)
     while load64(slot + 8) != 0:
-        if load64(slot) == low and load64(slot + 8) == high:
-            word = load64(slot + 16)
-            if word > IDS_MASK:
-                store64(out, word & IDS_MASK)
-                store64(out + 8, load64(slot + 24))
-                return out + (word >> 54 & ~3)
-            record = field(state, ARENA) + 4 * word
+        if load64(slot) == low and load64(slot + 8) & ~ELSEWHERE == high:
+            if load64(slot + 8) == high:
+                copy16(slot + 16, out, IDS_MASK)
+                return out + (load8(slot + COUNT_BYTE) << 2)
+            record = field(state, ARENA) + 4 * load64(slot + 16)
             count = load32(record)
-            if length <= SHORT or _same_bytes(address, record + 4 + 4 * count, length):
+            if length <= SHORT or same_bytes(address, record + 4 + 4 * count, length):
                 for index in range(count):
                     store32(out + 4 * index, load32(record + 4 + 4 * index))
                 return out + 4 * count
@@ -245,7 +252,7 @@ def _find_or_merge(state: int, address: int, length: int, low: int, high: int, s
 
 
 @compiled
-def _same_bytes(left: int, right: int, length: int) -> bool:
+def same_bytes(left: int, right: int, length: int) -> bool:
     for at in range(length):
         if load8(left + at) != load8(right + at):
             return False
@@ -253,19 +260,18 @@ def _same_bytes(left: int, right: int, length: int) -> bool:
 
 
 @compiled
-def _remember(
-    state: int, address: int, length: int, low: int, high: int, slot: int, ids: int, count: int
-) -> None:
+def _remember(state: int, address: int, length: int, low: int, high: int, slot: int, ids: int, count: int) -> None:
     """Fill an empty slot; `ids` are `count` ids just written."""
     store64(slot, low)
-    store64(slot + 8, high)
     set_field(state, PIECES_USED, field(state, PIECES_USED) + 1)
     if length <= SHORT and count <= INLINE_IDS:
+        store64(slot + 8, high)
         pair = load32(ids) | (load32(ids + 4) << 32 if count > 1 else 0)
         store64(slot + 16, pair | count << 56)
         pair = (load32(ids + 8) if count > 2 else 0) | (load32(ids + 12) << 32 if count > 3 else 0)
         store64(slot + 24, pair)
         return
+    store64(slot + 8, high | ELSEWHERE)
     used = field(state, ARENA_USED)
     record = field(state, ARENA) + 4 * used
     store64(slot + 16, used)
@@ -281,6 +287,27 @@ def _remember(
 
 
 @compiled
+def enter_pieces(state: int, text: int, lengths: int, number: int, ids: int, room: int) -> None:
+    """Remember pre-tokens that lie end to end (and `PADDING` behind them), merged with the help of `room`.
+
+    Where `ids` is not 0, each becomes the one id there; these must be entered first.
+    """
+    pieces, masks, shift = field(state, PIECES), field(state, MASKS), field(state, PIECES_SHIFT)
+    end = pieces + SLOT * (shift_right(-1, shift) + 1)
+    for index in range(number):
+        length = load64(lengths + 8 * index)
+        low, high = _key(text, length, masks)
+        slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
+        if ids == 0:
+            _find_or_merge(state, text, length, low, high, slot, room)
+        else:
+            while load64(slot + 8) != 0:
+                slot = slot + SLOT if slot + SLOT < end else pieces
+            _remember(state, text, length, low, high, slot, ids + 4 * index, 1)
+        text += length
+
+
+@compiled
 def move_pieces(state: int, old: int, slots: int) -> None:
     """Enter the pieces of a smaller table into the one that PIECES names now."""
     pieces, shift = field(state, PIECES), field(state, PIECES_SHIFT)
@@ -290,6 +317,7 @@ def move_pieces(state: int, old: int, slots: int) -> None:
         low, high = load64(source), load64(source + 8)
         if high == 0:
             continue
+        high &= ~ELSEWHERE
         slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
         while load64(slot + 8) != 0:
             slot += SLOT

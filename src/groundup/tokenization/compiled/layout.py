@@ -7,8 +7,8 @@
 
         A pre-token of up to 15 bytes is its own key, its length in the top byte of `hi`, so two compares decide. Up to
         4 ids lie in the slot, their count in the top byte of the third word, so one 16-byte copy writes them. Longer
-        pre-tokens (key: 64-bit hash, length, and LONG in the top byte) and longer results have count 0 and in its
-        place the offset of a record in the arena:
+        pre-tokens (key: 64-bit hash, length, and LONG in the top byte) and longer results have the mark ELSEWHERE in
+        the top byte, so that no key equals it, and the offset of a record in the arena in the third word:
 
     arena     uint32 words; a record is | count | ids ... | the bytes, where there are more than 15 |
 
@@ -19,11 +19,20 @@
 A rank is a token's internal number: 0 to 255 for bytes, 256 + i for merge i; `ids` turns it into the public id.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xxhash
 from numba import njit
 
 from groundup.tokenization.compiled.machine import load64, store64
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel: machine code, kept on disk, that lets other threads run."""
+    return njit(cache=True, nogil=True, error_model="numpy")(function)
+
 
 # Fields of the state.
 (
@@ -57,8 +66,10 @@ TAIL_BYTES = 192  # the end of a text is copied to where reading on does no harm
 SLOT = 32
 SHORT = 15  # bytes of a pre-token that is its own key
 LONGEST = 255  # bytes of a pre-token that is remembered
-LONG = (255 << 56) - (1 << 64)  # 255 in the place of the length: the key is a hash
+LONG = 63 << 56  # in the place of the length: the key is a hash
 INLINE_IDS = 4
+COUNT_BYTE = 23  # of a slot: the top byte of its third word
+ELSEWHERE = 1 << 62  # in the second word of a slot: the ids are in the arena
 IDS_MASK = (1 << 56) - 1
 BITMAP_BITS = 20
 RANK_BITS, TOKEN_BITS = 22, 21
@@ -77,3 +88,36 @@ def field(state: int, index: int) -> int:
 def set_field(state: int, index: int, value: int) -> None:
     """Change a field of the state."""
     store64(state + 8 * index, value)
+
+
+def cache_folder() -> Path:
+    """Where Numba keeps the compiled kernels."""
+    return Path(field.stats.cache_path)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def is_on_disk(kernel: str) -> bool:
+    """Whether a kernel has been compiled on this machine since its source last changed."""
+    return any(cache_folder().glob(f"*.{kernel}-*.nbi"))
+
+
+def _discard_stale_kernels() -> None:
+    """Delete compiled kernels of other sources than these.
+
+    Numba looks only at the file of the function itself, so a kernel would live on after a change of one that it calls.
+    """
+    sources = Path(__file__).parent
+    modules = sorted(sources.glob("*.py"))
+    digest = xxhash.xxh64(b"".join(path.read_bytes() for path in modules)).hexdigest()
+    folder = cache_folder()
+    stamp = folder / "groundup_kernels.txt"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    for path in modules:
+        for kind in ("nbi", "nbc"):
+            for stale in folder.glob(f"{path.stem}.*.{kind}"):
+                stale.unlink(missing_ok=True)
+    if folder.is_dir():
+        stamp.write_text(digest)
+
+
+_discard_stale_kernels()

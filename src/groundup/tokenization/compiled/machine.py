@@ -1,9 +1,11 @@
 """Raw memory and bits: the few machine operations that Numba's Python has no word for, each one LLVM instruction.
 
-An address is an int64, and so is a mask of 64 bits: one integer type keeps Numba from turning sums into floats. None of these looks at bounds: the callers own buffers that end in `PADDING` spare bytes, and
-they keep the arrays behind their addresses alive (Numba frees an array after its last use by name).
+An address is an int64, and so is a mask of 64 bits: one integer type keeps Numba from turning sums into floats. None of
+these looks at bounds: the callers own buffers that end in `PADDING` spare bytes, and they keep the arrays behind their
+addresses alive (Numba frees an array after its last use by name).
 
     load8, load32, load64; store32, store64     little-endian words at any address, aligned or not
+    equal16, copy16                             the same for 16 bytes: compare, copy
     bytes_between(address, low, high)           64 bytes -> 64 bits: bit i says low <= byte i <= high
     lowest_bit, highest_bit                     index of the lowest or highest set bit of a mask that is not 0
     count_bits                                  how many bits are set
@@ -14,7 +16,6 @@ they keep the arrays behind their addresses alive (Numba frees an array after it
 one with AVX2 or NEON a handful; LLVM chooses.
 """
 
-# pyright: reportIndexIssue=false, reportArgumentType=false, reportReturnType=false
 from collections.abc import Callable
 from typing import Any
 
@@ -24,142 +25,136 @@ from numba.extending import intrinsic
 
 PADDING = 64  # bytes that may be read behind the end of any buffer: one block of `bytes_between`
 
-_BYTE, _WORD32, _WORD64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BIT, _BYTE, _WORD32, _WORD64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _BLOCK = ir.VectorType(_BYTE, 64)
-Builder = Any
-Codegen = Callable[[Any, Builder, Any, tuple[Any, ...]], Any]
+_PAIR = ir.VectorType(_WORD64, 2)
+Builder = Any  # llvmlite's builder and its values have no types
+Value = Any
 
 
-def _load(builder: Builder, address: Any, kind: ir.Type) -> Any:
+def _operation(result: Any, arguments: int) -> Callable[[Callable[..., Value]], Callable[..., Any]]:
+    """Make a Numba operation on int64 arguments of the function that builds its LLVM code."""
+
+    def make(build: Callable[..., Value]) -> Callable[..., Any]:
+        def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Value, ...]) -> Value:
+            value = build(builder, *args)
+            return context.get_dummy_value() if result is types.void else value
+
+        typed = result(*[types.int64] * arguments), codegen
+        typers = {  # Numba counts the parameters
+            1: lambda typing_context, one: typed,
+            2: lambda typing_context, one, two: typed,
+            3: lambda typing_context, one, two, three: typed,
+        }
+        typer = typers[arguments]
+        typer.__name__ = typer.__qualname__ = build.__name__
+        typer.__doc__ = build.__doc__
+        return intrinsic(typer)
+
+    return make
+
+
+def _load(builder: Builder, address: Value, kind: ir.Type) -> Value:
     return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
 
 
-def _loader(kind: ir.Type) -> Codegen:
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return builder.zext(_load(builder, args[0], kind), _WORD64)
-
-    return codegen
+def _store(builder: Builder, address: Value, value: Value) -> None:
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
-def _storer(kind: ir.Type) -> Codegen:
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        value = args[1] if kind is _WORD64 else builder.trunc(args[1], kind)
-        builder.store(value, builder.inttoptr(args[0], kind.as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return codegen
+@_operation(types.int64, 1)
+def load8(builder: Builder, address: Value) -> Value:
+    """The byte at an address, 0 to 255."""
+    return builder.zext(_load(builder, address, _BYTE), _WORD64)
 
 
-@intrinsic
-def load8(typing_context: Any, address: Any) -> Any:
-    """The byte at an address, as an int64."""
-    return types.int64(types.int64), _loader(_BYTE)
+@_operation(types.int64, 1)
+def load32(builder: Builder, address: Value) -> Value:
+    """The 32-bit word at an address, 0 to 2^32 - 1."""
+    return builder.zext(_load(builder, address, _WORD32), _WORD64)
 
 
-@intrinsic
-def load32(typing_context: Any, address: Any) -> Any:
-    """The 32-bit word at an address, as an int64."""
-    return types.int64(types.int64), _loader(_WORD32)
-
-
-@intrinsic
-def load64(typing_context: Any, address: Any) -> Any:
+@_operation(types.int64, 1)
+def load64(builder: Builder, address: Value) -> Value:
     """The 64-bit word at an address."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return _load(builder, args[0], _WORD64)
-
-    return types.int64(types.int64), codegen
+    return _load(builder, address, _WORD64)
 
 
-@intrinsic
-def store8(typing_context: Any, address: Any, value: Any) -> Any:
+@_operation(types.void, 2)
+def store8(builder: Builder, address: Value, value: Value) -> None:
     """Write the low byte of a word."""
-    return types.void(types.int64, types.int64), _storer(_BYTE)
+    _store(builder, address, builder.trunc(value, _BYTE))
 
 
-@intrinsic
-def store32(typing_context: Any, address: Any, value: Any) -> Any:
+@_operation(types.void, 2)
+def store32(builder: Builder, address: Value, value: Value) -> None:
     """Write the low 32 bits of a word."""
-    return types.void(types.int64, types.int64), _storer(_WORD32)
+    _store(builder, address, builder.trunc(value, _WORD32))
 
 
-@intrinsic
-def store64(typing_context: Any, address: Any, value: Any) -> Any:
+@_operation(types.void, 2)
+def store64(builder: Builder, address: Value, value: Value) -> None:
     """Write a 64-bit word."""
-    return types.void(types.int64, types.int64), _storer(_WORD64)
+    _store(builder, address, value)
 
 
-@intrinsic
-def bytes_between(typing_context: Any, address: Any, low: Any, high: Any) -> Any:
+@_operation(types.boolean, 2)
+def equal16(builder: Builder, left: Value, right: Value) -> Value:
+    """Whether the 16 bytes at two addresses are the same."""
+    wide = ir.IntType(128)
+    return builder.icmp_unsigned("==", _load(builder, left, wide), _load(builder, right, wide))
+
+
+@_operation(types.void, 3)
+def copy16(builder: Builder, source: Value, to: Value, low_mask: Value) -> None:
+    """Copy 16 bytes, the first 8 through a mask."""
+    mask = builder.insert_element(ir.Constant(_PAIR, [-1, -1]), low_mask, ir.Constant(_WORD32, 0))
+    _store(builder, to, builder.and_(_load(builder, source, _PAIR), mask))
+
+
+@_operation(types.int64, 3)
+def bytes_between(builder: Builder, address: Value, low: Value, high: Value) -> Value:
     """A mask of the 64 bytes at an address: bit i is set where low <= byte i <= high."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        address, low, high = args
-        block = _load(builder, address, _BLOCK)
-        least = builder.trunc(low, _BYTE)
-        span = builder.trunc(builder.sub(high, low), _BYTE)
-        inside = builder.icmp_unsigned("<=", builder.sub(block, _splat(builder, least)), _splat(builder, span))
-        return builder.bitcast(inside, _WORD64)
-
-    return types.int64(types.int64, types.int64, types.int64), codegen
+    least = _splat(builder, builder.trunc(low, _BYTE))
+    span = _splat(builder, builder.trunc(builder.sub(high, low), _BYTE))
+    above = builder.sub(_load(builder, address, _BLOCK), least)
+    return builder.bitcast(builder.icmp_unsigned("<=", above, span), _WORD64)
 
 
-def _splat(builder: Builder, value: Any) -> Any:
+def _splat(builder: Builder, value: Value) -> Value:
     first = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), value, ir.Constant(_WORD32, 0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_WORD32, 64), [0] * 64))
 
 
-@intrinsic
-def lowest_bit(typing_context: Any, mask: Any) -> Any:
+@_operation(types.int64, 1)
+def lowest_bit(builder: Builder, mask: Value) -> Value:
     """The index of the lowest set bit; 64 for an empty mask."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.int64), codegen
+    return builder.cttz(mask, ir.Constant(_BIT, 0))
 
 
-@intrinsic
-def highest_bit(typing_context: Any, mask: Any) -> Any:
+@_operation(types.int64, 1)
+def highest_bit(builder: Builder, mask: Value) -> Value:
     """The index of the highest set bit; the mask must not be empty."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return builder.sub(ir.Constant(_WORD64, 63), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0)))
-
-    return types.int64(types.int64), codegen
+    return builder.sub(ir.Constant(_WORD64, 63), builder.ctlz(mask, ir.Constant(_BIT, 0)))
 
 
-@intrinsic
-def count_bits(typing_context: Any, mask: Any) -> Any:
+@_operation(types.int64, 1)
+def count_bits(builder: Builder, mask: Value) -> Value:
     """How many bits of a mask are set."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(types.int64), codegen
+    return builder.ctpop(mask)
 
 
-@intrinsic
-def shift_right(typing_context: Any, mask: Any, count: Any) -> Any:
+@_operation(types.int64, 2)
+def shift_right(builder: Builder, mask: Value, count: Value) -> Value:
     """Bits moved towards index 0, zeros behind them; count is 0 to 63."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        return builder.lshr(args[0], args[1])
-
-    return types.int64(types.int64, types.int64), codegen
+    return builder.lshr(mask, count)
 
 
-@intrinsic
-def prefetch(typing_context: Any, address: Any) -> Any:
+@_operation(types.void, 1)
+def prefetch(builder: Builder, address: Value) -> None:
     """Ask for the cache line at an address."""
-
-    def codegen(context: Any, builder: Builder, signature: Any, args: tuple[Any, ...]) -> Any:
-        pointer = builder.inttoptr(args[0], _BYTE.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _WORD32, _WORD32, _WORD32])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE.as_pointer()], kind)
-        read, keep, data = (ir.Constant(_WORD32, value) for value in (0, 3, 1))
-        builder.call(function, [pointer, read, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+    pointer = _BYTE.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, _WORD32, _WORD32, _WORD32])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+    read, keep, data = (ir.Constant(_WORD32, value) for value in (0, 3, 1))
+    builder.call(function, [builder.inttoptr(address, pointer), read, keep, data])

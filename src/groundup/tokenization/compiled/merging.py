@@ -6,7 +6,6 @@ quadratic, so long ones use a heap.
 """
 
 import numpy as np
-from numba import njit, types
 
 from groundup.tokenization.compiled.layout import (
     BITMAP,
@@ -27,7 +26,6 @@ from groundup.tokenization.compiled.layout import (
 from groundup.tokenization.compiled.machine import load8, load32, load64, shift_right, store8, store32, store64
 
 SCANNED = 64
-_Words = types.Array(types.int32, 1, "C")
 
 
 @compiled
@@ -110,7 +108,7 @@ def add_pair(state: int, left: int, right: int, rank: int) -> None:
     store64(pairs + 8 * slot, pair << RANK_BITS | rank)
 
 
-@njit(types.void(types.int64, types.Array(types.int32, 2, "C")), cache=True, nogil=True)
+@compiled
 def add_merges(state: int, merges: "np.ndarray") -> None:
     """Enter all merges, int32 [M, 2], in the order of learning."""
     for i in range(len(merges)):

@@ -82,7 +82,7 @@ def _contraction_end(text: int, at: int, end: int, any_case: bool) -> int:
     if any_case and load8(text + at + 1) | load8(text + at + 2) << 8 == LONG_S:
         return at + 3
     second = load8(text + at + 2) | fold
-    if first == 0x6C and second == 0x6C or (first == 0x76 or first == 0x72) and second == 0x65:  # ll, ve, re
+    if (first == 0x6C and second == 0x6C) or ((first == 0x76 or first == 0x72) and second == 0x65):  # ll, ve, re
         return at + 3
     return NOTHING
 

@@ -1,0 +1,1 @@
+"""What every benchmark shares: claims and medians (measure), a job's process (child), real text."""

@@ -1,0 +1,61 @@
+"""When the compiled kernels pay, and how a tokenizer gets at them.
+
+Plain Python answers at once and handles some 10 MB/s; the kernels handle hundreds, but loading them takes half a
+second, and compiling them, once on a machine, half a minute. So a tokenizer begins with Python and changes over when
+it has seen enough text: a megabyte where the kernels are on disk already, much more where they would be compiled.
+Results are the same to the bit. Asked for by name (`encode_array`, `compile`), the kernels are used at once.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from groundup.core.logging import get_logger
+from groundup.tokenization.patterns import PATTERNS
+
+if TYPE_CHECKING:
+    from groundup.tokenization.bpe import BytePairTokenizer
+    from groundup.tokenization.compiled.encoder import CompiledEncoder
+
+WORTH_LOADING = 1 << 20  # bytes of text: half a second of Python
+WORTH_COMPILING = 1 << 28
+_KERNELS = "groundup.tokenization.compiled.layout"
+_NAMES = {value: name for name, value in PATTERNS.items()}
+logger = get_logger(__name__)
+
+
+def pays(size: float, kernel: str) -> bool:
+    """Whether so much text is worth a kernel, which may be loaded, on disk, or not compiled yet."""
+    if _KERNELS in sys.modules:
+        return True
+    if size < WORTH_LOADING:
+        return False
+    from groundup.tokenization.compiled.layout import is_on_disk
+
+    return size >= WORTH_COMPILING or is_on_disk(kernel)
+
+
+def announce(kernel: str) -> None:
+    """Say so where the next call will compile for a while."""
+    from groundup.tokenization.compiled.layout import is_on_disk
+
+    if not is_on_disk(kernel):
+        logger.info("Compiling the tokenizer's kernels: about half a minute, once on this machine ...")
+
+
+def compiled_encoder(tokenizer: "BytePairTokenizer") -> "CompiledEncoder | None":
+    """The tokenizer's kernels; None for a pattern of the user's own, which only the `regex` module understands."""
+    import numpy as np
+
+    name = _NAMES.get(tokenizer.pattern)
+    if name is None or any(len(piece) > LONGEST_WHOLE_PIECE for piece in tokenizer.whole_pieces):
+        return None
+    announce("encode_text")
+    from groundup.tokenization.compiled.encoder import CompiledEncoder
+
+    merges = np.array(tokenizer.merges, dtype=np.int32).reshape(-1, 2)
+    ids = np.array(tokenizer.ids or range(256 + len(merges)), dtype=np.uint32)
+    tokens = [tokenizer.vocabulary[token] for token in ids.tolist()]
+    return CompiledEncoder(merges, ids, tokens, name, tokenizer.whole_pieces)
+
+
+LONGEST_WHOLE_PIECE = 255  # bytes of a pre-token that the kernels remember

@@ -1,0 +1,450 @@
+"""Byte-pair merges learnt from counted pre-tokens: `bpe_training.learn_merges` on arrays.
+
+All distinct pre-tokens lie end to end in `cells`, one cell per byte, with a cell between two of them that is negative
+and names the pre-token before it. A token of several bytes has its number in its first and its last cell; so the token
+behind one that starts at `at` begins at `at + length[symbol]`, the one before it ends at `at - 1`, and there are no
+links to keep.
+
+    t h e _      th is token 256        the is token 257
+    t h e _  ->  256 256 e _        ->  257 GONE 257 _        (the first and last cells count)
+
+`places` holds for each pair where it starts. A pair's list is complete when the newer of its two tokens is made, for
+later merges only destroy such pairs; what they destroyed is recognised by its cells when the list is used. One round:
+
+    for each place of the best pair (left, right): write the new token; note its neighbours before and behind
+    for each distinct neighbour x before:  count(x, left) -= weight;  count(x, new) = weight, with its places
+    for each distinct neighbour y behind:  count(right, y) -= weight; count(new, y) = weight, with its places
+
+so the hash table of pairs is touched once per distinct neighbour, not once per place. The best pair comes from a heap
+of counts that may be too high and never too low: an entry that is out of date goes back with its true count. Ties go
+to the lexicographically greatest pair of byte strings.
+
+Counts only fall, so a pair that is rarer than the last merge will be need not be kept at all, and most pairs are. The
+caller guesses a `floor`; when the best pair falls below it the kernel stops short and the caller tries a lower one.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.tokenization.compiled.layout import GOLDEN, compiled
+from groundup.tokenization.compiled.machine import prefetch, shift_right
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+GONE, FIRST_EDGE = -2, -3  # behind pre-token w the cell FIRST_EDGE - w
+AHEAD = 16  # places whose cells are asked for in advance
+PAIR, COUNT, PLACES = (
+    0,
+    1,
+    2,
+)  # columns of the pair table: left << 32 | right, plus 1; count; first place << 32 | how many
+DONE, STOP = 0, 1  # of `shared`: merges learnt so far; not 0 when the caller wants no more
+HALF = 0xFFFFFFFF
+
+
+class Tokens(NamedTuple):
+    """The bytes of token t are text[sample[t] : sample[t] + length[t]]; `prefix` orders most of them at once."""
+
+    text: Bytes
+    sample: Int64s
+    length: Int64s
+    prefix: Int64s
+
+
+class Neighbours(NamedTuple):
+    """On one side of the places of a round: each place's neighbour; per neighbour its weight and number of places."""
+
+    symbol: Int32s
+    weight: Int64s
+    number: Int64s
+    distinct: Int32s
+
+
+@compiled
+def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int, shared: Int64s) -> Int32s:
+    """At most `number` merges, int32 [M, 2], of pairs that occur `floor` times or more.
+
+    The pre-tokens lie end to end in `text`, each of some length and occurring `weights` times.
+    """
+    cells, tokens = _lay_out(text, lengths, number)
+    pairs, used, places, placed = _count_pairs(cells, lengths, weights)
+    heap, queued = _heap_of(pairs, used, tokens)
+    merges = np.empty((number, 2), np.int32)
+    most = 0
+    for slot in range(len(pairs)):
+        most = max(most, pairs[slot, PLACES] & HALF)
+    at = np.empty(most, np.int32)
+    before = _no_neighbours(256 + number, most)
+    behind = _no_neighbours(256 + number, most)
+    done = 0
+    while done < number and queued > 0 and shared[STOP] == 0:
+        count, pair = heap[0, 0], heap[0, 1]
+        slot = _find(pairs, pair)
+        if pairs[slot, COUNT] != count:
+            if pairs[slot, COUNT] >= floor:
+                _sink(heap, queued, 0, pairs[slot, COUNT], pair, tokens)
+            else:
+                queued -= 1
+                _sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+            continue
+        queued -= 1
+        _sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+        left, right, new = pair >> 32, pair & HALF, 256 + done
+        merges[done, 0], merges[done, 1] = left, right
+        first, size = pairs[slot, PLACES] >> 32, pairs[slot, PLACES] & HALF
+        _name(tokens, new, left, right, places[first : first + size], cells)
+        pairs[slot, COUNT] = 0
+        found, one, two = _join(
+            left, right, new, places[first : first + size], cells, weights, tokens, at, before, behind
+        )
+        if 4 * (used + one + two) > 3 * len(pairs):
+            pairs, used = _rehash(pairs, one + two)
+        heap = _heap_room(heap, queued + one + two)
+        ends = placed
+        placed = _file(placed, found, two, floor, at, places, behind, tokens, False)
+        used, placed_before = _enter_behind(pairs, used, right, new, two, floor, behind, ends), placed
+        placed = _file(placed, found, one, floor, at, places, before, tokens, True)
+        used = _enter_before(pairs, used, left, new, one, floor, before, placed_before)
+        queued = _queue(heap, queued, pairs, new, one, two, before, behind, tokens)
+        done += 1
+        shared[DONE] = done
+    return merges[:done]
+
+
+@compiled
+def _lay_out(text: Bytes, lengths: Int64s, number: int) -> tuple[Int32s, Tokens]:
+    total = len(text) + len(lengths) + 1
+    cells = np.empty(total, np.int32)
+    raw = np.empty(total, np.uint8)
+    cells[0], raw[0] = FIRST_EDGE, 0
+    at, source = 1, 0
+    sample, length, prefix = (
+        np.zeros(256 + number, np.int64),
+        np.ones(256 + number, np.int64),
+        np.zeros(256 + number, np.int64),
+    )
+    for word in range(len(lengths)):
+        for _ in range(lengths[word]):
+            byte = text[source]
+            raw[at], cells[at] = byte, byte
+            sample[byte] = at
+            at += 1
+            source += 1
+        cells[at], raw[at] = FIRST_EDGE - word, 0
+        at += 1
+    tokens = Tokens(raw, sample, length, prefix)
+    for byte in range(256):
+        prefix[byte] = byte << 48
+    return cells, tokens
+
+
+@compiled
+def _name(tokens: Tokens, new: int, left: int, right: int, places: Int32s, cells: Int32s) -> None:
+    """Where the bytes of a new token can be read, and the number made of its first seven."""
+    size = tokens.length[left] + tokens.length[right]
+    tokens.length[new] = size
+    for place in places:
+        if cells[place] == left and cells[place + tokens.length[left]] == right:
+            tokens.sample[new] = place
+            break
+    prefix = 0
+    for index in range(7):
+        prefix = prefix << 8 | (tokens.text[tokens.sample[new] + index] if index < size else 0)
+    tokens.prefix[new] = prefix
+
+
+@compiled
+def _no_neighbours(symbols: int, most: int) -> Neighbours:
+    return Neighbours(
+        np.empty(most, np.int32), np.zeros(symbols, np.int64), np.zeros(symbols, np.int64), np.empty(symbols, np.int32)
+    )
+
+
+@compiled
+def _join(
+    left: int,
+    right: int,
+    new: int,
+    places: Int32s,
+    cells: Int32s,
+    weights: Int64s,
+    tokens: Tokens,
+    at: Int32s,
+    before: Neighbours,
+    behind: Neighbours,
+) -> tuple[int, int, int]:
+    """Write the new token at the places where its pair still stands; returns how many, and how many neighbours."""
+    left_size, right_size = tokens.length[left], tokens.length[right]
+    found, one, two = 0, 0, 0
+    address = cells.ctypes.data
+    for index in range(len(places)):
+        if index + AHEAD < len(places):
+            prefetch(address + 4 * places[index + AHEAD])
+        place = np.int64(places[index])
+        second = place + left_size
+        if cells[place] != left or cells[second] != right:
+            continue
+        end = second + right_size
+        cells[second] = GONE
+        cells[place] = new
+        cells[end - 1] = new
+        x, y = cells[place - 1], cells[end]
+        while cells[end] >= 0:
+            end += tokens.length[cells[end]]
+        weight = weights[FIRST_EDGE - cells[end]]
+        at[found], before.symbol[found], behind.symbol[found] = place, x, y
+        if x >= 0:
+            if before.number[x] == 0:
+                before.distinct[one] = x
+                one += 1
+            before.number[x] += 1
+            before.weight[x] += weight
+        if y >= 0:
+            if behind.number[y] == 0:
+                behind.distinct[two] = y
+                two += 1
+            behind.number[y] += 1
+            behind.weight[y] += weight
+        found += 1
+    return found, one, two
+
+
+@compiled
+def _file(
+    placed: int,
+    found: int,
+    distinct: int,
+    floor: int,
+    at: Int32s,
+    places: Int32s,
+    side: Neighbours,
+    tokens: Tokens,
+    is_before: bool,
+) -> int:
+    """Sort the places of a round into one list per neighbour; `number` becomes the end of the list."""
+    for index in range(distinct):
+        symbol = side.distinct[index]
+        if side.weight[symbol] >= floor:
+            size = side.number[symbol]
+            side.number[symbol] = placed
+            placed += int(size)
+    for index in range(found):
+        symbol = side.symbol[index]
+        if symbol >= 0 and side.weight[symbol] >= floor:
+            places[side.number[symbol]] = at[index] - tokens.length[symbol] if is_before else at[index]
+            side.number[symbol] += 1
+    return placed
+
+
+@compiled
+def _enter_behind(
+    pairs: Int64s, used: int, right: int, new: int, two: int, floor: int, behind: Neighbours, first: int
+) -> int:
+    for index in range(two):
+        symbol = np.int64(behind.distinct[index])
+        weight = behind.weight[symbol]
+        slot = _find(pairs, right << 32 | symbol)
+        if pairs[slot, PAIR] != 0:
+            pairs[slot, COUNT] -= weight
+        if weight < floor:
+            continue
+        slot = _find(pairs, new << 32 | symbol)
+        end = behind.number[symbol]
+        pairs[slot, PAIR], pairs[slot, COUNT] = (new << 32 | symbol) + 1, weight
+        pairs[slot, PLACES] = first << 32 | end - first
+        first = end
+        used += 1
+    return used
+
+
+@compiled
+def _enter_before(
+    pairs: Int64s, used: int, left: int, new: int, one: int, floor: int, before: Neighbours, first: int
+) -> int:
+    for index in range(one):
+        symbol = np.int64(before.distinct[index])
+        weight = before.weight[symbol]
+        slot = _find(pairs, symbol << 32 | left)
+        if pairs[slot, PAIR] != 0:
+            pairs[slot, COUNT] -= weight
+        if weight < floor:
+            continue
+        slot = _find(pairs, symbol << 32 | new)
+        end = before.number[symbol]
+        pairs[slot, PAIR], pairs[slot, COUNT] = (symbol << 32 | new) + 1, weight
+        pairs[slot, PLACES] = first << 32 | end - first
+        first = end
+        used += 1
+    return used
+
+
+@compiled
+def _queue(
+    heap: Int64s,
+    queued: int,
+    pairs: Int64s,
+    new: int,
+    one: int,
+    two: int,
+    before: Neighbours,
+    behind: Neighbours,
+    tokens: Tokens,
+) -> int:
+    """Put the new pairs into the heap with their true counts, and clear the sides for the next round."""
+    for index in range(two):
+        symbol = np.int64(behind.distinct[index])
+        behind.weight[symbol], behind.number[symbol] = 0, 0
+        queued = _push(heap, queued, pairs, new << 32 | symbol, tokens)
+    for index in range(one):
+        symbol = np.int64(before.distinct[index])
+        before.weight[symbol], before.number[symbol] = 0, 0
+        queued = _push(heap, queued, pairs, symbol << 32 | new, tokens)
+    return queued
+
+
+@compiled
+def _count_pairs(cells: Int32s, lengths: Int64s, weights: Int64s) -> tuple[Int64s, int, Int32s, int]:
+    """The table of all pairs of bytes and their places, by counting and then placing."""
+    number, count = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
+    total, used, at = 0, 0, 1
+    for word in range(len(lengths)):
+        for _ in range(lengths[word] - 1):
+            pair = cells[at] << 8 | cells[at + 1]
+            used += number[pair] == 0
+            number[pair] += 1
+            count[pair] += weights[word]
+            total += 1
+            at += 1
+        at += 2
+    slots = 1024
+    while slots < 2 * used:
+        slots *= 2
+    pairs = np.zeros((slots, 3), np.int64)
+    places = np.empty(3 * total, np.int32)  # every merge of a place removes one and makes two at most
+    placed = 0
+    for pair in range(1 << 16):
+        if number[pair] > 0:
+            key = (pair >> 8) << 32 | pair & 255
+            slot = _find(pairs, key)
+            pairs[slot, PAIR], pairs[slot, COUNT] = key + 1, count[pair]
+            pairs[slot, PLACES] = placed << 32 | number[pair]
+            size = number[pair]
+            number[pair] = placed
+            placed += size
+    for at in range(len(cells) - 1):
+        left, right = cells[at], cells[at + 1]
+        if left >= 0 and right >= 0:
+            pair = left << 8 | right
+            places[number[pair]] = at
+            number[pair] += 1
+    return pairs, used, places, placed
+
+
+@compiled
+def _find(pairs: Int64s, pair: int) -> int:
+    """The slot of a pair, or the empty one where it would be."""
+    last = len(pairs) - 1
+    hashed = pair * GOLDEN
+    slot = (hashed ^ shift_right(hashed, 29)) & last
+    while pairs[slot, PAIR] != 0 and pairs[slot, PAIR] != pair + 1:
+        slot = slot + 1 & last
+    return slot
+
+
+@compiled
+def _rehash(pairs: Int64s, more: int) -> tuple[Int64s, int]:
+    """A table with room for `more` pairs, without those that no longer occur; returns how many are in it."""
+    used = 0
+    for index in range(len(pairs)):
+        used += pairs[index, COUNT] > 0
+    slots = len(pairs)
+    while 5 * (used + more) > 3 * slots:
+        slots *= 2
+    fresh = np.zeros((slots, 3), np.int64)
+    for index in range(len(pairs)):
+        if pairs[index, COUNT] > 0:
+            slot = _find(fresh, pairs[index, PAIR] - 1)
+            for column in range(3):
+                fresh[slot, column] = pairs[index, column]
+    return fresh, used
+
+
+@compiled
+def _heap_room(heap: Int64s, needed: int) -> Int64s:
+    if needed <= len(heap):
+        return heap
+    larger = np.empty((needed + needed // 2, 2), np.int64)
+    larger[: len(heap)] = heap
+    return larger
+
+
+@compiled
+def _heap_of(pairs: Int64s, used: int, tokens: Tokens) -> tuple[Int64s, int]:
+    heap = np.empty((2 * used + 1024, 2), np.int64)
+    queued = 0
+    for slot in range(len(pairs)):
+        if pairs[slot, PAIR] != 0:
+            queued = _push(heap, queued, pairs, pairs[slot, PAIR] - 1, tokens)
+    return heap, queued
+
+
+@compiled
+def _push(heap: Int64s, queued: int, pairs: Int64s, pair: int, tokens: Tokens) -> int:
+    count = pairs[_find(pairs, pair), COUNT]
+    if count <= 0:
+        return queued
+    hole = queued
+    while hole > 0:
+        above = (hole - 1) >> 1
+        if not _is_better(count, pair, heap[above, 0], heap[above, 1], tokens):
+            break
+        heap[hole, 0], heap[hole, 1] = heap[above, 0], heap[above, 1]
+        hole = above
+    heap[hole, 0], heap[hole, 1] = count, pair
+    return queued + 1
+
+
+@compiled
+def _sink(heap: Int64s, queued: int, hole: int, count: int, pair: int, tokens: Tokens) -> None:
+    """Put an entry where `hole` is and let it down to its place among the first `queued`."""
+    while 2 * hole + 1 < queued:
+        child = 2 * hole + 1
+        if child + 1 < queued and _is_better(
+            heap[child + 1, 0], heap[child + 1, 1], heap[child, 0], heap[child, 1], tokens
+        ):
+            child += 1
+        if not _is_better(heap[child, 0], heap[child, 1], count, pair, tokens):
+            break
+        heap[hole, 0], heap[hole, 1] = heap[child, 0], heap[child, 1]
+        hole = child
+    heap[hole, 0], heap[hole, 1] = count, pair
+
+
+@compiled
+def _is_better(count: int, pair: int, other_count: int, other: int, tokens: Tokens) -> bool:
+    """More often, or as often and greater in the order of byte strings, left token first."""
+    if count != other_count:
+        return count > other_count
+    order = _compare(pair >> 32, other >> 32, tokens)
+    return order > 0 or (order == 0 and _compare(pair & HALF, other & HALF, tokens) > 0)
+
+
+@compiled
+def _compare(one: int, two: int, tokens: Tokens) -> int:
+    """The order of two tokens as byte strings: negative, 0 or positive."""
+    if one == two:
+        return 0
+    difference = tokens.prefix[one] - tokens.prefix[two]
+    if difference != 0:
+        return difference
+    shorter = min(tokens.length[one], tokens.length[two])
+    for index in range(shorter):
+        left = np.int64(tokens.text[tokens.sample[one] + index])
+        right = np.int64(tokens.text[tokens.sample[two] + index])
+        if left != right:
+            return left - right
+    return int(tokens.length[one] - tokens.length[two])

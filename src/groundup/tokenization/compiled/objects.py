@@ -1,0 +1,97 @@
+"""Python objects seen as memory, where that saves a copy: the bytes of a text, the slots of a list.
+
+CPython keeps the bytes of a `bytes` and of an ASCII `str` behind a header of fixed size, and a list as an array of
+pointers to objects that each begin with a reference count. Reading a text there needs no copy; writing the ids of a
+text as pointers to integers made once costs 2 ns an id, where `ndarray.tolist` makes new ones at 15 ns.
+
+None of this is promised by the language. `LAYOUT_HOLDS` is the result of trying it out when this module is loaded;
+where it is false (another interpreter, a build without the GIL) everything goes through copies and `tolist`.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from groundup.tokenization.compiled.machine import load8, load32, load64, store64
+
+BYTES_HEADER, ASCII_HEADER = sys.getsizeof(b"") - 1, sys.getsizeof("") - 1
+LIST_ITEMS = 24  # offset of the pointer to a list's slots: behind reference count, type and length
+IMMORTAL = 1 << 30  # reference counts this large are not counts: objects that live for ever, from Python 3.12 on
+FEW = 64  # ids for which making a list this way does not pay
+
+
+def holding_gil(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel that other threads wait for."""
+    return njit(cache=True, error_model="numpy")(function)
+
+
+def address(array: npt.NDArray[np.generic]) -> int:
+    """Where an array's data begins."""
+    return int(array.__array_interface__["data"][0])
+
+
+class Integers:
+    """The integers 0 .. number - 1, made once, and where each of them is."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._where = 0
+
+    def as_list(self, ids: npt.NDArray[np.uint32], count: int) -> list[int]:
+        """The first `count` ids as a list."""
+        if count < FEW or not LAYOUT_HOLDS:
+            return ids[:count].tolist()
+        if not self._where:
+            self._integers = list(range(self._number))
+            self._pointers = np.fromiter(map(id, self._integers), np.int64, self._number)
+            self._where = address(self._pointers)
+        result = [None] * count
+        _point_to(id(result), address(ids), count, self._where, id(None))
+        return result  # type: ignore[return-value]
+
+
+@holding_gil
+def _point_to(result: int, ids: int, count: int, pointers: int, none: int) -> None:
+    """Replace the `count` references to None in a list by references to integers. The GIL must be held."""
+    items = load64(result + LIST_ITEMS)
+    for index in range(count):
+        integer = load64(pointers + 8 * load32(ids + 4 * index))
+        store64(items + 8 * index, integer)
+        references = load64(integer)
+        if references & 0xFFFFFFFF < IMMORTAL:
+            store64(integer, references + 1)
+    references = load64(none)
+    if references & 0xFFFFFFFF < IMMORTAL:
+        store64(none, references - count)
+
+
+@holding_gil
+def _byte_at(place: int) -> int:
+    return load8(place)
+
+
+@holding_gil
+def _word_at(place: int) -> int:
+    return load64(place)
+
+
+def _layout_holds() -> bool:
+    """Whether texts, lists and reference counts are where this module looks for them."""
+    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    data, text, probe = b"bytes", "text", object()
+    references = [probe, probe, probe]
+    items = _word_at(id(references) + LIST_ITEMS)
+    return (
+        [_byte_at(id(data) + BYTES_HEADER + at) for at in range(5)] == list(data)
+        and [_byte_at(id(text) + ASCII_HEADER + at) for at in range(4)] == list(text.encode())
+        and [_word_at(items + 8 * at) for at in range(3)] == [id(probe)] * 3
+        and _word_at(id(probe)) == sys.getrefcount(probe) - 1
+    )
+
+
+LAYOUT_HOLDS = _layout_holds()
