@@ -60,7 +60,13 @@ WORKS = (
         "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
         arxiv="2112.11446",
     ),
+    Work("Provilkov et al. 2020", "BPE-Dropout: Simple and Effective Subword Regularization", arxiv="1910.13267"),
     Work("Su et al. 2021", "RoFormer: Enhanced Transformer with Rotary Position Embedding", arxiv="2104.09864"),
+    Work(
+        "Rust et al. 2021",
+        "How Good is Your Tokenizer? On the Monolingual Performance of Multilingual Language Models",
+        arxiv="2012.15613",
+    ),
     Work("Chowdhery et al. 2022", "PaLM: Scaling Language Modeling with Pathways", arxiv="2204.02311"),
     Work(
         "Ainslie et al. 2023",
@@ -68,6 +74,7 @@ WORKS = (
         arxiv="2305.13245",
     ),
     Work("Touvron et al. 2023", "LLaMA: Open and Efficient Foundation Language Models", arxiv="2302.13971"),
+    Work("Zouhar et al. 2023", "Tokenization and the Noiseless Channel", arxiv="2306.16842"),
     Work(
         "Hu et al. 2024",
         "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies",
@@ -87,6 +94,11 @@ WORKS = (
         "Singh and Strouse 2024",
         "Tokenization Counts: The Impact of Tokenization on Arithmetic in Frontier LLMs",
         arxiv="2402.14903",
+    ),
+    Work(
+        "Land and Bartolo 2024",
+        "Fishing for Magikarp: Automatically Detecting Under-trained Tokens in Large Language Models",
+        arxiv="2405.05417",
     ),
     Work("Liu et al. 2025", "Understanding R1-Zero-Like Training: A Critical Perspective", arxiv="2503.20783"),
     Work("Yu et al. 2025", "DAPO: An Open-Source LLM Reinforcement Learning System at Scale", arxiv="2503.14476"),

@@ -37,7 +37,7 @@ def _bar(description: str, total: int | None, done: int) -> Iterator[Advance]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, completed=done, note="")
 
-        def advance(count: int = 1, note: str | None = None) -> None:
+        def advance(count: float = 1, note: str | None = None) -> None:
             fields: dict[str, Any] = {} if note is None else {"note": note}
             bar.update(task, advance=count, **fields)
 
@@ -49,7 +49,7 @@ def _lines(description: str, total: int | None, done: int) -> Iterator[Advance]:
     position = done
     of = f"/{total}" if total else ""
 
-    def advance(count: int = 1, note: str | None = None) -> None:
+    def advance(count: float = 1, note: str | None = None) -> None:
         nonlocal last, position
         position += count
         now = time.monotonic()

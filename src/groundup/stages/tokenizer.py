@@ -3,33 +3,39 @@
     out/tokenizer.json   the vocabulary
         result.json      sizes, seconds, bytes per token, the comparison
 
-Training takes seconds and is deterministic, so a run that was stopped simply starts again and ends with the same file.
+Text is streamed, so it may be larger than memory; counting is resumed after a stop (`tokenizer_training.py`), and the
+result is the same. The simpler tokenizers beside it learn from the first `SAMPLE_CHARACTERS` of the text.
 """
 
-import itertools
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from groundup.core.runs import Run, finished
 from groundup.corpus.documents import read_texts
-from groundup.corpus.sources import is_corpus, training_texts
+from groundup.corpus.sources import is_corpus
+from groundup.corpus.text_stream import read_unit, text_units
 from groundup.stages.texts import text_fingerprint
 from groundup.stages.tokenizer_evaluation import short_names
-from groundup.tokenization.bpe_training import train_bpe
+from groundup.stages.tokenizer_training import train_on_files
+from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.byte_tokenizer import ByteTokenizer
 from groundup.tokenization.character_tokenizer import CharacterTokenizer
 from groundup.tokenization.config import TokenizerConfig
+from groundup.tokenization.cutting import text_cut
 from groundup.tokenization.evaluation import compare_tokenizers
 from groundup.tokenization.tokenizer import Tokenizer
 from groundup.tokenization.tokenizer_file import FILE_NAME
 from groundup.tokenization.vocabulary_files import load_vocabulary
 from groundup.tokenization.word_tokenizer import WordTokenizer
 
+SAMPLE_BLOCK_BYTES = 1 << 18
+SAMPLE_CHARACTERS = 16_000_000  # of training text, for the simpler tokenizers
 COMPARED_CHARACTERS = 1_000_000  # of training text, where there is no held-out text
 
 
-def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str, Any]:
+def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, threads: int = 0) -> dict[str, Any]:
     """Train on a corpus folder or on plain text files; returns what `result.json` holds.
 
     The comparison is on the held-out split of a corpus folder; plain text has none, so it is on the first documents of
@@ -41,12 +47,15 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str,
     done = finished(out, config, inputs)
     if done is not None and (out / FILE_NAME).exists():
         return done
-    texts = training_texts(corpus)
+    train = corpus / "train.jsonl" if is_corpus(corpus) else corpus
     with Run(out, config, inputs) as run:
         start = time.perf_counter()
-        tokenizer = train_bpe(texts, config.vocab_size, config.pattern, config.special_tokens)
+        tokenizer = train_on_files(
+            [train], config.vocab_size, config.pattern, config.special_tokens, threads=threads, state_folder=out
+        )
         seconds = time.perf_counter() - start
         tokenizer.save(out)
+        texts = _first(_texts(train, tokenizer), SAMPLE_CHARACTERS)
         tokenizers: dict[str, Tokenizer] = {
             "bpe": tokenizer,
             "byte": ByteTokenizer(),
@@ -69,7 +78,18 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path) -> dict[str,
         )
 
 
-def _first(texts: list[str], characters: int) -> list[str]:
+def _texts(train: Path, tokenizer: BytePairTokenizer) -> Iterator[str]:
+    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens)
+    for unit in text_units([train]):
+        yield from (data.decode() for data in read_unit(unit, cut, SAMPLE_BLOCK_BYTES))
+
+
+def _first(texts: Iterable[str], characters: int) -> list[str]:
     """The first texts that have so many characters together, the last of them whole."""
-    ends = itertools.accumulate(map(len, texts), initial=0)
-    return [text for text, start in zip(texts, ends, strict=False) if start < characters]
+    found, size = [], 0
+    for text in texts:
+        if size >= characters:
+            break
+        found.append(text)
+        size += len(text)
+    return found

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WORTH_LOADING = 1 << 20  # bytes of text: half a second of Python
 WORTH_COMPILING = 1 << 28
+LONGEST_WHOLE_PIECE = 255  # bytes of a pre-token that the kernels remember
+MOST_WHOLE_PIECES = 4096  # they must fit into the smallest cache
 _KERNELS = "groundup.tokenization.compiled.layout"
 _NAMES = {value: name for name, value in PATTERNS.items()}
 logger = get_logger(__name__)
@@ -42,20 +44,22 @@ def announce(kernel: str) -> None:
         logger.info("Compiling the tokenizer's kernels: about half a minute, once on this machine ...")
 
 
+def compiled_pattern(expression: str) -> str | None:
+    """The name of a pattern that the kernels know; None for a pattern of the user's own."""
+    return _NAMES.get(expression)
+
+
 def compiled_encoder(tokenizer: "BytePairTokenizer") -> "CompiledEncoder | None":
     """The tokenizer's kernels; None for a pattern of the user's own, which only the `regex` module understands."""
     import numpy as np
 
-    name = _NAMES.get(tokenizer.pattern)
-    if name is None or any(len(piece) > LONGEST_WHOLE_PIECE for piece in tokenizer.whole_pieces):
+    name = compiled_pattern(tokenizer.pattern)
+    pieces = tokenizer.whole_pieces
+    if name is None or len(pieces) > MOST_WHOLE_PIECES or any(len(piece) > LONGEST_WHOLE_PIECE for piece in pieces):
         return None
     announce("encode_text")
     from groundup.tokenization.compiled.encoder import CompiledEncoder
 
     merges = np.array(tokenizer.merges, dtype=np.int32).reshape(-1, 2)
     ids = np.array(tokenizer.ids or range(256 + len(merges)), dtype=np.uint32)
-    tokens = [tokenizer.vocabulary[token] for token in ids.tolist()]
-    return CompiledEncoder(merges, ids, tokens, name, tokenizer.whole_pieces)
-
-
-LONGEST_WHOLE_PIECE = 255  # bytes of a pre-token that the kernels remember
+    return CompiledEncoder(merges, ids, name, pieces)

@@ -130,11 +130,18 @@ class BytePairTokenizer(Tokenizer):
         self, text: str | bytes, *, allow_special: SpecialPolicy = False, threads: int = 1
     ) -> npt.NDArray[np.uint32]:
         """Token ids as an array, uint32 [T], by the compiled kernels; bytes that are not UTF-8 become U+FFFD."""
-        if self.compile() and not (allow_special or self.normalization):
-            return self._encode_bytes(_utf8(text), threads)
+        kernels = self._kernels if self.compile() else None
+        if isinstance(text, str):
+            data = well_formed(text).encode()
+        elif text.isascii() or (kernels is not None and kernels.is_utf8(text)):
+            data = text
+        else:
+            data = text.decode("utf-8", "replace").encode()
+        if kernels is not None and not (allow_special or self.normalization):
+            return self._encode_bytes(data, threads)
         ids = [np.empty(0, np.uint32)]
-        for plain, special in self._split_at_specials(_utf8(text).decode(), allow_special):
-            if self._kernels is None:
+        for plain, special in self._split_at_specials(data.decode(), allow_special):
+            if kernels is None:
                 ids.append(np.array(self._encode_plain(plain, 0.0, None), dtype=np.uint32))
             else:
                 ids.append(self._encode_bytes(self._normalize(plain).encode(), threads))
@@ -239,18 +246,6 @@ class _PieceCache(dict[str, list[int]]):
                 self.clear()
             self[piece] = ids
         return ids
-
-
-def _utf8(text: str | bytes) -> bytes:
-    """Valid UTF-8, with U+FFFD in the place of what no UTF-8 can hold."""
-    if isinstance(text, str):
-        return well_formed(text).encode()
-    if not text.isascii():
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            return text.decode("utf-8", "replace").encode()
-    return text
 
 
 def merge(

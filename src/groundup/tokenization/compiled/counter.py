@@ -1,16 +1,13 @@
-"""The compiled counter of pre-tokens as an object: takes text block by block, on as many threads as are asked for.
+"""The compiled counter of pre-tokens as an object: it takes text block by block and makes room for what is new.
 
-Memory follows the number of distinct pre-tokens (about 64 bytes each), not the length of the text. Each thread counts
-into a table of its own; the tables are added up when the counts are asked for.
+Memory follows the number of distinct pre-tokens (about 64 bytes each), not the length of the text.
 """
-
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from groundup.tokenization.compiled import layout
-from groundup.tokenization.compiled.counting import add_counts, count_text, list_pieces
+from groundup.tokenization.compiled.counting import count_text, enter_counts, list_pieces
 from groundup.tokenization.compiled.encoder import length_masks
 from groundup.tokenization.compiled.encoding import move_pieces
 from groundup.tokenization.compiled.machine import PADDING
@@ -52,13 +49,15 @@ class PieceCounter:
             if start < end:
                 self._make_room(end - start)
 
-    def merge(self, other: "PieceCounter") -> None:
-        """Add the counts of another counter."""
-        while self._state[layout.PIECES_USED] + len(other) > self._state[layout.PIECES_LIMIT]:
+    def add_counts(
+        self, text: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+    ) -> None:
+        """Add counts as `pieces` gives them."""
+        while self._state[layout.PIECES_USED] + len(lengths) > self._state[layout.PIECES_LIMIT]:
             self._grow_pieces()
-        self._grow_arena(int(other._state[layout.ARENA_USED]))
-        pieces, arena = other._buffers[layout.PIECES], other._buffers[layout.ARENA]
-        add_counts(address(self._state), address(pieces), len(pieces) * 8 // layout.SLOT, address(arena))
+        self._grow_arena(len(text))
+        padded = np.concatenate([text, np.zeros(PADDING, np.uint8)])
+        enter_counts(address(self._state), address(padded), address(lengths), address(counts), len(lengths))
 
     def __len__(self) -> int:
         """Distinct pre-tokens."""
@@ -99,11 +98,3 @@ class PieceCounter:
         self._state[layout.PIECES_SHIFT] = 64 - (slots - 1).bit_length()
         self._state[layout.PIECES_LIMIT] = slots * 3 // 4
         self._state[layout.ARENA_LIMIT] = len(self._buffers[layout.ARENA])
-
-
-def total(counters: Iterable[PieceCounter]) -> PieceCounter:
-    """One counter with the counts of all; the first is changed."""
-    first, *others = counters
-    for other in others:
-        first.merge(other)
-    return first

@@ -5,7 +5,7 @@ any length. The table is never emptied, so a full one stops the kernel and the c
 """
 
 from groundup.tokenization.compiled.blocks import BLOCK
-from groundup.tokenization.compiled.encoding import copy_tail, find_in_tail, find_starts, look_up, same_bytes
+from groundup.tokenization.compiled.encoding import copy_tail, find_in_tail, find_starts, key_of, look_up, same_bytes
 from groundup.tokenization.compiled.layout import (
     ARENA,
     ARENA_LIMIT,
@@ -16,6 +16,7 @@ from groundup.tokenization.compiled.layout import (
     GOLDEN,
     KEYS,
     LONG,
+    MASKS,
     MOST_TOKENS,
     PIECES,
     PIECES_LIMIT,
@@ -95,17 +96,16 @@ def find_piece(state: int, address: int, length: int, low: int, high: int, slot:
 
 
 @compiled
-def add_counts(state: int, pieces: int, slots: int, arena: int) -> None:
-    """Add another table's counts; there must be room for all of its pieces."""
-    table, shift = field(state, PIECES), field(state, PIECES_SHIFT)
-    for index in range(slots):
-        source = pieces + SLOT * index
-        low, high = load64(source), load64(source + 8) & ~ELSEWHERE
-        if high != 0:
-            length = high & ~LONG if high >= LONG else high >> 56
-            slot = table + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
-            slot = find_piece(state, arena + load64(source + 24), length, low, high, slot)
-            store64(slot + 16, load64(slot + 16) + load64(source + 16))
+def enter_counts(state: int, text: int, lengths: int, counts: int, number: int) -> None:
+    """Add the counts of pre-tokens that lie end to end (and `PADDING` behind them); there must be room for all."""
+    pieces, masks, shift = field(state, PIECES), field(state, MASKS), field(state, PIECES_SHIFT)
+    for index in range(number):
+        length = load64(lengths + 8 * index)
+        low, high = key_of(text, length, masks)
+        slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
+        slot = find_piece(state, text, length, low, high, slot)
+        store64(slot + 16, load64(slot + 16) + load64(counts + 8 * index))
+        text += length
 
 
 @compiled

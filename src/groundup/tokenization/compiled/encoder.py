@@ -1,7 +1,8 @@
 """The compiled encoder as an object: tables that threads share, and the memory that each of them needs for itself.
 
 A workspace holds a cache of pre-tokens, so no two threads may use the same one at a time; idle ones wait in a list.
-Every cache begins with the vocabulary itself: each token as a pre-token that becomes whatever its bytes merge to.
+The cache begins small and grows with what the text needs, because a small one stays in the processor's caches; to
+fill it with the vocabulary in advance was tried and gained nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,13 @@ from groundup.tokenization.compiled.machine import PADDING
 from groundup.tokenization.compiled.merging import SCANNED, add_merges
 from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
+from groundup.tokenization.compiled.utf8 import is_utf8
 from groundup.tokenization.unicode_classes import class_table
 
 Ids = npt.NDArray[np.uint32]
-MOST_SLOTS = 1 << 20  # pre-tokens in a cache, 32 bytes each; then it starts afresh
+FIRST_SLOTS, MOST_SLOTS = 1 << 15, 1 << 20  # of a cache, 32 bytes each; a full one of the largest starts afresh
 FILLED = 0.6  # of the slots at most
+ARENA_WORDS = 4  # per slot, for ids and bytes that do not fit into it
 SHORT_TEXT = 4096  # bytes of text up to which the output buffer is kept
 
 
@@ -33,7 +36,6 @@ class CompiledEncoder:
         self,
         merges: npt.NDArray[np.int32],
         ids: Ids,
-        tokens: Sequence[bytes],
         pattern: str,
         whole_pieces: Mapping[bytes, int],
     ) -> None:
@@ -52,10 +54,9 @@ class CompiledEncoder:
         for field, table in self._tables.items():
             state[field] = address(table)
         add_merges(address(state), merges)
-        self._seed = _Workspace(state, None)
-        self._seed.learn(tokens, whole_pieces)
+        self._state, self._whole_pieces = state, dict(whole_pieces)
         self._integers = Integers(1 + max(int(ids.max()), *whole_pieces.values(), 0))
-        self._idle = [_Workspace(self._seed.state, self._seed)]
+        self._idle = [_Workspace(state, self._whole_pieces)]
 
     def encode_list(self, text: str) -> list[int]:
         """The ids of a text as a list."""
@@ -69,6 +70,11 @@ class CompiledEncoder:
         self._idle.append(workspace)
         return result
 
+    def is_utf8(self, text: bytes) -> bool:
+        """Whether bytes are what the other methods take."""
+        copy = None if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
+        return bool(is_utf8(id(text) + BYTES_HEADER if copy is None else address(copy), len(text)))
+
     def encode(self, parts: Sequence[bytes], threads: int = 1) -> Ids:
         """The ids of valid UTF-8, given in parts that no pre-token spans, as one array."""
         if len(parts) == 1:
@@ -80,7 +86,7 @@ class CompiledEncoder:
         try:
             return self._idle.pop()
         except IndexError:
-            return _Workspace(self._seed.state, self._seed)
+            return _Workspace(self._state, self._whole_pieces)
 
     def _encode_part(self, text: bytes) -> Ids:
         workspace = self._workspace()
@@ -96,7 +102,7 @@ class CompiledEncoder:
 class _Workspace:
     """One thread's state: its cache of pre-tokens and its buffers."""
 
-    def __init__(self, state: npt.NDArray[np.int64], seed: "_Workspace | None") -> None:
+    def __init__(self, state: npt.NDArray[np.int64], whole_pieces: Mapping[bytes, int]) -> None:
         self.state = state.copy()
         self.address = address(self.state)
         self._buffers = {
@@ -109,26 +115,8 @@ class _Workspace:
             self.state[name] = address(buffer)
         self.short = np.empty(SHORT_TEXT + 8, np.uint32)
         self._short_address = address(self.short)
-        self._seed = seed
-        if seed is not None:
-            self._start_afresh()
-
-    def learn(self, tokens: Sequence[bytes], whole_pieces: Mapping[bytes, int]) -> None:
-        """Enter the tokens of a vocabulary, merged, and the pieces that are not merged."""
-        slots = 1 << 12
-        while FILLED * slots < 2 * len(tokens) + layout.MOST_TOKENS:
-            slots *= 2
-        self._set_pieces(np.zeros(slots * SLOT // 8, np.int64), np.zeros(4 * slots + layout.ARENA_RESERVE, np.uint32))
-        self._enter(list(whole_pieces), np.fromiter(whole_pieces.values(), np.uint32, len(whole_pieces)))
-        self._enter([piece for piece in tokens if len(piece) <= layout.LONGEST], None)
-
-    def _enter(self, pieces: Sequence[bytes], ids: Ids | None) -> None:
-        if pieces:
-            lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-            text = np.frombuffer(b"".join(pieces) + bytes(PADDING), np.uint8)
-            room = np.empty(layout.LONGEST + 8, np.uint32)
-            where = 0 if ids is None else address(ids)
-            enter_pieces(self.address, address(text), address(lengths), len(pieces), where, address(room))
+        self._whole_pieces = whole_pieces
+        self._start_afresh(FIRST_SLOTS)
 
     def encode_bytes(self, text: bytes) -> tuple[Ids, int]:
         """The ids of valid UTF-8: a buffer, and how many of its words they are."""
@@ -155,24 +143,27 @@ class _Workspace:
             self._make_room()
 
     def _make_room(self) -> None:
-        """A larger table, up to `MOST_SLOTS`; then the vocabulary alone again, so memory is bounded."""
+        """A larger cache, up to `MOST_SLOTS`; then an empty one, so memory is bounded."""
         pieces, arena = self._pieces, self._arena
         slots = len(pieces) * 8 // SLOT
-        assert self._seed is not None
-        if 2 * slots > max(MOST_SLOTS, 2 * len(self._seed._pieces) * 8 // SLOT):
-            self._start_afresh()
+        if 2 * slots > MOST_SLOTS:
+            self._start_afresh(slots)
             return
         larger = np.empty(2 * len(arena), np.uint32)
         larger[: len(arena)] = arena
         self._set_pieces(np.zeros(2 * len(pieces), np.int64), larger)
         move_pieces(self.address, address(pieces), slots)
 
-    def _start_afresh(self) -> None:
-        """The cache of the seed: the vocabulary."""
-        assert self._seed is not None
-        self._set_pieces(self._seed._pieces.copy(), self._seed._arena.copy())
-        self.state[layout.PIECES_USED] = self._seed.state[layout.PIECES_USED]
-        self.state[layout.ARENA_USED] = self._seed.state[layout.ARENA_USED]
+    def _start_afresh(self, slots: int) -> None:
+        """A cache of the pieces that must be there, because no merging makes them."""
+        arena = np.zeros(ARENA_WORDS * slots + layout.ARENA_RESERVE, np.uint32)
+        self._set_pieces(np.zeros(slots * SLOT // 8, np.int64), arena)
+        self.state[layout.PIECES_USED] = self.state[layout.ARENA_USED] = 0
+        if self._whole_pieces:
+            lengths = np.fromiter(map(len, self._whole_pieces), np.int64, len(self._whole_pieces))
+            ids = np.fromiter(self._whole_pieces.values(), np.uint32, len(self._whole_pieces))
+            text = np.frombuffer(b"".join(self._whole_pieces) + bytes(PADDING), np.uint8)
+            enter_pieces(self.address, address(text), address(lengths), len(ids), address(ids))
 
     def _set_pieces(self, pieces: npt.NDArray[np.int64], arena: npt.NDArray[np.uint32]) -> None:
         self._pieces, self._arena = pieces, arena

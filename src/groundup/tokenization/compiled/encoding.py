@@ -177,7 +177,7 @@ def look_up(state: int, text: int, tokens: int) -> None:
         end = load64(starts + 8 * token + 8)
         length = end - begin
         address = text + begin
-        low, high = _key(address, length, masks)
+        low, high = key_of(address, length, masks)
         slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
         prefetch(slot)
         store64(keys, low)
@@ -188,7 +188,7 @@ def look_up(state: int, text: int, tokens: int) -> None:
 
 
 @compiled
-def _key(address: int, length: int, masks: int) -> tuple[int, int]:
+def key_of(address: int, length: int, masks: int) -> tuple[int, int]:
     """A short pre-token is its own key."""
     if length > SHORT:
         return _long_key(address, length)
@@ -287,23 +287,17 @@ def _remember(state: int, address: int, length: int, low: int, high: int, slot: 
 
 
 @compiled
-def enter_pieces(state: int, text: int, lengths: int, number: int, ids: int, room: int) -> None:
-    """Remember pre-tokens that lie end to end (and `PADDING` behind them), merged with the help of `room`.
-
-    Where `ids` is not 0, each becomes the one id there; these must be entered first.
-    """
+def enter_pieces(state: int, text: int, lengths: int, number: int, ids: int) -> None:
+    """Remember different pre-tokens that lie end to end (and `PADDING` behind them), each with the one id at `ids`."""
     pieces, masks, shift = field(state, PIECES), field(state, MASKS), field(state, PIECES_SHIFT)
     end = pieces + SLOT * (shift_right(-1, shift) + 1)
     for index in range(number):
         length = load64(lengths + 8 * index)
-        low, high = _key(text, length, masks)
+        low, high = key_of(text, length, masks)
         slot = pieces + SLOT * shift_right(low * GOLDEN ^ high * ROOT, shift)
-        if ids == 0:
-            _find_or_merge(state, text, length, low, high, slot, room)
-        else:
-            while load64(slot + 8) != 0:
-                slot = slot + SLOT if slot + SLOT < end else pieces
-            _remember(state, text, length, low, high, slot, ids + 4 * index, 1)
+        while load64(slot + 8) != 0:
+            slot = slot + SLOT if slot + SLOT < end else pieces
+        _remember(state, text, length, low, high, slot, ids + 4 * index, 1)
         text += length
 
 

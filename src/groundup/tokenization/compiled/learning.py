@@ -1,4 +1,4 @@
-"""Byte-pair merges learnt from counted pre-tokens: `bpe_training.learn_merges` on arrays.
+"""Byte-pair merges learnt from counted pre-tokens: `merge_learning.learn_merges` on arrays.
 
 All distinct pre-tokens lie end to end in `cells`, one cell per byte, with a cell between two of them that is negative
 and names the pre-token before it. A token of several bytes has its number in its first and its last cell; so the token
@@ -434,7 +434,7 @@ def _is_better(count: int, pair: int, other_count: int, other: int, tokens: Toke
 
 
 @compiled
-def _compare(one: int, two: int, tokens: Tokens) -> int:
+def _compare(one: int, two: int, tokens: Tokens) -> np.int64 | int:
     """The order of two tokens as byte strings: negative, 0 or positive."""
     if one == two:
         return 0
@@ -447,4 +447,4 @@ def _compare(one: int, two: int, tokens: Tokens) -> int:
         right = np.int64(tokens.text[tokens.sample[two] + index])
         if left != right:
             return left - right
-    return int(tokens.length[one] - tokens.length[two])
+    return tokens.length[one] - tokens.length[two]
