@@ -7,16 +7,15 @@ of newlines never meet. The vocabularies share some 95 to 99 % of their tokens; 
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.gpt2 import PATTERN, printable_bytes
 
 
 def train_ours(path: Path, vocab_size: int) -> list[bytes]:
     """groundup."""
-    from groundup.tokenization.bpe_training import train_bpe_files  # pyright: ignore[reportAttributeAccessIssue]
+    from groundup.stages.tokenizer_training import train_on_files
 
-    tokenizer: Any = train_bpe_files([path], vocab_size, pattern="gpt2", threads=1)
+    tokenizer = train_on_files([path], vocab_size, pattern="gpt2", threads=1)
     return [tokenizer.vocabulary[token] for token in range(tokenizer.vocab_size)]
 
 
@@ -76,4 +75,4 @@ TRAINERS: dict[str, Callable[[Path, int], list[bytes]]] = {
     "tokenizers": train_huggingface,
 }
 # The module that each imports: loaded before the clock starts, on every side.
-MODULES = {"groundup": "groundup.tokenization.bpe_training"}
+MODULES = {"groundup": "groundup.stages.tokenizer_training"}

@@ -49,7 +49,7 @@ def test_the_text_layers_start_without_torch() -> None:
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_a_verb_has_options_and_a_function_and_starts_without_torch(verb: str) -> None:
-    module = f"groundup.cli.{verb.replace(' ', '_')}"
+    module = cli.module_name(verb)
     loaded = loaded_after(
         f"import dataclasses, inspect, {module} as verb\n"
         "assert dataclasses.is_dataclass(verb.Args)\n"

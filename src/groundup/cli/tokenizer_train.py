@@ -14,20 +14,27 @@ class Args:
       groundup tokenizer train --corpus runs/quickstart/corpus --out runs/words
       groundup tokenizer train --corpus notes.txt --vocab-size 1000 --out runs/notes-tokenizer
       groundup tokenizer train --corpus notes/ --pattern gpt2 --compare gpt2-files/ --out runs/t
+      groundup tokenizer train --corpus 'crawl/**/*.jsonl.zst' --vocab-size 32000 --pattern o200k --out runs/t32k
     """
 
     corpus: Path
-    """A corpus folder, a text or JSONL file, or a folder of them."""
+    """A corpus folder; or texts of any size: a file, a folder, or a glob such as 'data/**/*.jsonl.zst' (.txt, .md,
+    .jsonl, each also .gz or .zst, and .parquet)."""
     out: Path
     """The folder to write; a finished run of the same options is reused."""
     vocab_size: int = 4096
     """Tokens in all: 256 bytes, the merges, the special tokens."""
     pattern: str = "digits"
-    """How text is cut before merging: gpt2, digits (gpt2 with every digit alone), or a regular expression."""
+    """How text is cut before merging: gpt2, cl100k, o200k, digits (gpt2 with every digit alone), or a regular
+    expression (slower)."""
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
     """Tokens that text never becomes by itself; a chat needs the default ones."""
     compare: tuple[str, ...] = ()
     """Vocabularies to measure too: folders with tokenizer.json or vocab.json + merges.txt, .tiktoken files."""
+    column: str = "text"
+    """Where JSONL and Parquet records have their text."""
+    threads: int = 0
+    """Threads that count; 0 means one per core."""
 
 
 def run(args: Args) -> None:
@@ -37,8 +44,8 @@ def run(args: Args) -> None:
     from groundup.stages.tokenizer import run_tokenizer
     from groundup.tokenization.config import TokenizerConfig
 
-    config = TokenizerConfig(args.vocab_size, args.pattern, args.special_tokens, args.compare)
-    result = run_tokenizer(config, args.corpus, args.out)
+    config = TokenizerConfig(args.vocab_size, args.pattern, args.special_tokens, args.compare, args.column)
+    result = run_tokenizer(config, args.corpus, args.out, args.threads)
     table = Table("tokenizer", *(f"{name:>10}" for name in ("vocabulary", "bytes/token", "unknown", "tokens")))
     for column in table.columns[1:]:
         column.justify = "right"

@@ -8,17 +8,17 @@ result is the same. The simpler tokenizers beside it learn from the first `SAMPL
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from groundup.core.runs import Run, finished
 from groundup.corpus.documents import read_texts
 from groundup.corpus.sources import is_corpus
-from groundup.corpus.text_stream import read_unit, text_units
+from groundup.corpus.text_stream import TextUnit, read_unit, text_units, units_fingerprint
 from groundup.stages.texts import text_fingerprint
 from groundup.stages.tokenizer_evaluation import short_names
-from groundup.stages.tokenizer_training import train_on_files
+from groundup.stages.tokenizer_training import train_on_units
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.byte_tokenizer import ByteTokenizer
 from groundup.tokenization.character_tokenizer import CharacterTokenizer
@@ -36,26 +36,27 @@ COMPARED_CHARACTERS = 1_000_000  # of training text, where there is no held-out 
 
 
 def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, threads: int = 0) -> dict[str, Any]:
-    """Train on a corpus folder or on plain text files; returns what `result.json` holds.
+    """Train on a corpus folder, or on a file, folder or glob of texts; returns what `result.json` holds.
 
     The comparison is on the held-out split of a corpus folder; plain text has none, so it is on the first documents of
     the training text (`compared_on` says which).
     """
-    inputs = {"corpus": text_fingerprint(corpus)}
+    train = corpus / "train.jsonl" if is_corpus(corpus) else corpus
+    units = text_units([train], config.column)
+    inputs = {"corpus": text_fingerprint(corpus) if is_corpus(corpus) else units_fingerprint(units)}
     others = {path: load_vocabulary(Path(path)) for path in config.compare}
     inputs |= {f"compare {path}": tokenizer.fingerprint for path, tokenizer in others.items()}
     done = finished(out, config, inputs)
     if done is not None and (out / FILE_NAME).exists():
         return done
-    train = corpus / "train.jsonl" if is_corpus(corpus) else corpus
     with Run(out, config, inputs) as run:
         start = time.perf_counter()
-        tokenizer = train_on_files(
-            [train], config.vocab_size, config.pattern, config.special_tokens, threads=threads, state_folder=out
+        tokenizer = train_on_units(
+            units, config.vocab_size, config.pattern, config.special_tokens, threads=threads, state_folder=out
         )
         seconds = time.perf_counter() - start
         tokenizer.save(out)
-        texts = _first(_texts(train, tokenizer), SAMPLE_CHARACTERS)
+        texts = _first(_texts(units, tokenizer), SAMPLE_CHARACTERS)
         tokenizers: dict[str, Tokenizer] = {
             "bpe": tokenizer,
             "byte": ByteTokenizer(),
@@ -78,9 +79,9 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, threads: int
         )
 
 
-def _texts(train: Path, tokenizer: BytePairTokenizer) -> Iterator[str]:
+def _texts(units: Sequence[TextUnit], tokenizer: BytePairTokenizer) -> Iterator[str]:
     cut = text_cut(tokenizer.pattern, tokenizer.special_tokens)
-    for unit in text_units([train]):
+    for unit in units:
         yield from (data.decode() for data in read_unit(unit, cut, SAMPLE_BLOCK_BYTES))
 
 

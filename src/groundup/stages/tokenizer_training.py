@@ -47,8 +47,21 @@ def train_on_files(
 
     `state_folder` is where counting is resumed from; without it, it starts again.
     """
-    check_vocab_size(vocab_size, special_tokens)
     units = text_units(inputs, column)
+    return train_on_units(units, vocab_size, pattern, special_tokens, threads=threads, state_folder=state_folder)
+
+
+def train_on_units(
+    units: Sequence[TextUnit],
+    vocab_size: int,
+    pattern: str = "digits",
+    special_tokens: Sequence[str] = (),
+    *,
+    threads: int = 0,
+    state_folder: Path | None = None,
+) -> BytePairTokenizer:
+    """As `train_on_files`, for units of text."""
+    check_vocab_size(vocab_size, special_tokens)
     state = None if state_folder is None else state_folder / STATE_NAME
     counts = count_units(units, pattern, special_tokens, threads or os.cpu_count() or 1, state)
     merges = counts.learn(vocab_size - 256 - len(special_tokens))

@@ -28,8 +28,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groundup.tokenization.compiled.layout import GOLDEN, compiled
-from groundup.tokenization.compiled.machine import prefetch, shift_right
+from groundup.tokenization.compiled.layout import compiled
+from groundup.tokenization.compiled.machine import prefetch
+from groundup.tokenization.compiled.pair_heap import Tokens, heap_of, heap_room, push, sink
+from groundup.tokenization.compiled.pair_table import COUNT, PAIR, PLACES, find_pair, rehash
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -37,22 +39,8 @@ Bytes = npt.NDArray[np.uint8]
 
 GONE, FIRST_EDGE = -2, -3  # behind pre-token w the cell FIRST_EDGE - w
 AHEAD = 16  # places whose cells are asked for in advance
-PAIR, COUNT, PLACES = (
-    0,
-    1,
-    2,
-)  # columns of the pair table: left << 32 | right, plus 1; count; first place << 32 | how many
 DONE, STOP = 0, 1  # of `shared`: merges learnt so far; not 0 when the caller wants no more
 HALF = 0xFFFFFFFF
-
-
-class Tokens(NamedTuple):
-    """The bytes of token t are text[sample[t] : sample[t] + length[t]]; `prefix` orders most of them at once."""
-
-    text: Bytes
-    sample: Int64s
-    length: Int64s
-    prefix: Int64s
 
 
 class Neighbours(NamedTuple):
@@ -72,7 +60,7 @@ def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int
     """
     cells, tokens = _lay_out(text, lengths, number)
     pairs, used, places, placed = _count_pairs(cells, lengths, weights)
-    heap, queued = _heap_of(pairs, used, tokens)
+    heap, queued = heap_of(pairs, used, tokens)
     merges = np.empty((number, 2), np.int32)
     most = 0
     for slot in range(len(pairs)):
@@ -83,16 +71,16 @@ def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int
     done = 0
     while done < number and queued > 0 and shared[STOP] == 0:
         count, pair = heap[0, 0], heap[0, 1]
-        slot = _find(pairs, pair)
+        slot = find_pair(pairs, pair)
         if pairs[slot, COUNT] != count:
             if pairs[slot, COUNT] >= floor:
-                _sink(heap, queued, 0, pairs[slot, COUNT], pair, tokens)
+                sink(heap, queued, 0, pairs[slot, COUNT], pair, tokens)
             else:
                 queued -= 1
-                _sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+                sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
             continue
         queued -= 1
-        _sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+        sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
         left, right, new = pair >> 32, pair & HALF, 256 + done
         merges[done, 0], merges[done, 1] = left, right
         first, size = pairs[slot, PLACES] >> 32, pairs[slot, PLACES] & HALF
@@ -102,8 +90,8 @@ def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int
             left, right, new, places[first : first + size], cells, weights, tokens, at, before, behind
         )
         if 4 * (used + one + two) > 3 * len(pairs):
-            pairs, used = _rehash(pairs, one + two)
-        heap = _heap_room(heap, queued + one + two)
+            pairs, used = rehash(pairs, one + two)
+        heap = heap_room(heap, queued + one + two)
         ends = placed
         placed = _file(placed, found, two, floor, at, places, behind, tokens, False)
         used, placed_before = _enter_behind(pairs, used, right, new, two, floor, behind, ends), placed
@@ -247,12 +235,12 @@ def _enter_behind(
     for index in range(two):
         symbol = np.int64(behind.distinct[index])
         weight = behind.weight[symbol]
-        slot = _find(pairs, right << 32 | symbol)
+        slot = find_pair(pairs, right << 32 | symbol)
         if pairs[slot, PAIR] != 0:
             pairs[slot, COUNT] -= weight
         if weight < floor:
             continue
-        slot = _find(pairs, new << 32 | symbol)
+        slot = find_pair(pairs, new << 32 | symbol)
         end = behind.number[symbol]
         pairs[slot, PAIR], pairs[slot, COUNT] = (new << 32 | symbol) + 1, weight
         pairs[slot, PLACES] = first << 32 | end - first
@@ -268,12 +256,12 @@ def _enter_before(
     for index in range(one):
         symbol = np.int64(before.distinct[index])
         weight = before.weight[symbol]
-        slot = _find(pairs, symbol << 32 | left)
+        slot = find_pair(pairs, symbol << 32 | left)
         if pairs[slot, PAIR] != 0:
             pairs[slot, COUNT] -= weight
         if weight < floor:
             continue
-        slot = _find(pairs, symbol << 32 | new)
+        slot = find_pair(pairs, symbol << 32 | new)
         end = before.number[symbol]
         pairs[slot, PAIR], pairs[slot, COUNT] = (symbol << 32 | new) + 1, weight
         pairs[slot, PLACES] = first << 32 | end - first
@@ -298,11 +286,11 @@ def _queue(
     for index in range(two):
         symbol = np.int64(behind.distinct[index])
         behind.weight[symbol], behind.number[symbol] = 0, 0
-        queued = _push(heap, queued, pairs, new << 32 | symbol, tokens)
+        queued = push(heap, queued, pairs, new << 32 | symbol, tokens)
     for index in range(one):
         symbol = np.int64(before.distinct[index])
         before.weight[symbol], before.number[symbol] = 0, 0
-        queued = _push(heap, queued, pairs, symbol << 32 | new, tokens)
+        queued = push(heap, queued, pairs, symbol << 32 | new, tokens)
     return queued
 
 
@@ -329,7 +317,7 @@ def _count_pairs(cells: Int32s, lengths: Int64s, weights: Int64s) -> tuple[Int64
     for pair in range(1 << 16):
         if number[pair] > 0:
             key = (pair >> 8) << 32 | pair & 255
-            slot = _find(pairs, key)
+            slot = find_pair(pairs, key)
             pairs[slot, PAIR], pairs[slot, COUNT] = key + 1, count[pair]
             pairs[slot, PLACES] = placed << 32 | number[pair]
             size = number[pair]
@@ -342,109 +330,3 @@ def _count_pairs(cells: Int32s, lengths: Int64s, weights: Int64s) -> tuple[Int64
             places[number[pair]] = at
             number[pair] += 1
     return pairs, used, places, placed
-
-
-@compiled
-def _find(pairs: Int64s, pair: int) -> int:
-    """The slot of a pair, or the empty one where it would be."""
-    last = len(pairs) - 1
-    hashed = pair * GOLDEN
-    slot = (hashed ^ shift_right(hashed, 29)) & last
-    while pairs[slot, PAIR] != 0 and pairs[slot, PAIR] != pair + 1:
-        slot = slot + 1 & last
-    return slot
-
-
-@compiled
-def _rehash(pairs: Int64s, more: int) -> tuple[Int64s, int]:
-    """A table with room for `more` pairs, without those that no longer occur; returns how many are in it."""
-    used = 0
-    for index in range(len(pairs)):
-        used += pairs[index, COUNT] > 0
-    slots = len(pairs)
-    while 5 * (used + more) > 3 * slots:
-        slots *= 2
-    fresh = np.zeros((slots, 3), np.int64)
-    for index in range(len(pairs)):
-        if pairs[index, COUNT] > 0:
-            slot = _find(fresh, pairs[index, PAIR] - 1)
-            for column in range(3):
-                fresh[slot, column] = pairs[index, column]
-    return fresh, used
-
-
-@compiled
-def _heap_room(heap: Int64s, needed: int) -> Int64s:
-    if needed <= len(heap):
-        return heap
-    larger = np.empty((needed + needed // 2, 2), np.int64)
-    larger[: len(heap)] = heap
-    return larger
-
-
-@compiled
-def _heap_of(pairs: Int64s, used: int, tokens: Tokens) -> tuple[Int64s, int]:
-    heap = np.empty((2 * used + 1024, 2), np.int64)
-    queued = 0
-    for slot in range(len(pairs)):
-        if pairs[slot, PAIR] != 0:
-            queued = _push(heap, queued, pairs, pairs[slot, PAIR] - 1, tokens)
-    return heap, queued
-
-
-@compiled
-def _push(heap: Int64s, queued: int, pairs: Int64s, pair: int, tokens: Tokens) -> int:
-    count = pairs[_find(pairs, pair), COUNT]
-    if count <= 0:
-        return queued
-    hole = queued
-    while hole > 0:
-        above = (hole - 1) >> 1
-        if not _is_better(count, pair, heap[above, 0], heap[above, 1], tokens):
-            break
-        heap[hole, 0], heap[hole, 1] = heap[above, 0], heap[above, 1]
-        hole = above
-    heap[hole, 0], heap[hole, 1] = count, pair
-    return queued + 1
-
-
-@compiled
-def _sink(heap: Int64s, queued: int, hole: int, count: int, pair: int, tokens: Tokens) -> None:
-    """Put an entry where `hole` is and let it down to its place among the first `queued`."""
-    while 2 * hole + 1 < queued:
-        child = 2 * hole + 1
-        if child + 1 < queued and _is_better(
-            heap[child + 1, 0], heap[child + 1, 1], heap[child, 0], heap[child, 1], tokens
-        ):
-            child += 1
-        if not _is_better(heap[child, 0], heap[child, 1], count, pair, tokens):
-            break
-        heap[hole, 0], heap[hole, 1] = heap[child, 0], heap[child, 1]
-        hole = child
-    heap[hole, 0], heap[hole, 1] = count, pair
-
-
-@compiled
-def _is_better(count: int, pair: int, other_count: int, other: int, tokens: Tokens) -> bool:
-    """More often, or as often and greater in the order of byte strings, left token first."""
-    if count != other_count:
-        return count > other_count
-    order = _compare(pair >> 32, other >> 32, tokens)
-    return order > 0 or (order == 0 and _compare(pair & HALF, other & HALF, tokens) > 0)
-
-
-@compiled
-def _compare(one: int, two: int, tokens: Tokens) -> np.int64 | int:
-    """The order of two tokens as byte strings: negative, 0 or positive."""
-    if one == two:
-        return 0
-    difference = tokens.prefix[one] - tokens.prefix[two]
-    if difference != 0:
-        return difference
-    shorter = min(tokens.length[one], tokens.length[two])
-    for index in range(shorter):
-        left = np.int64(tokens.text[tokens.sample[one] + index])
-        right = np.int64(tokens.text[tokens.sample[two] + index])
-        if left != right:
-            return left - right
-    return tokens.length[one] - tokens.length[two]
