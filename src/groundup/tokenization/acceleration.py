@@ -7,6 +7,7 @@ Results are the same to the bit. Asked for by name (`encode_array`, `compile`), 
 """
 
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from groundup.core.logging import get_logger
@@ -27,13 +28,22 @@ logger = get_logger(__name__)
 
 def pays(size: float, kernel: str) -> bool:
     """Whether so much text is worth a kernel, which may be loaded, on disk, or not compiled yet."""
-    if _KERNELS in sys.modules:
+    loaded = _KERNELS in sys.modules
+    if loaded and _was_on_disk(kernel):
         return True
     if size < WORTH_LOADING:
         return False
     from groundup.tokenization.compiled.layout import is_on_disk
 
     return size >= WORTH_COMPILING or is_on_disk(kernel)
+
+
+@cache
+def _was_on_disk(kernel: str) -> bool:
+    """As `is_on_disk`, looked up once."""
+    from groundup.tokenization.compiled.layout import is_on_disk
+
+    return is_on_disk(kernel)
 
 
 def announce(kernel: str) -> None:

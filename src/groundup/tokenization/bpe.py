@@ -40,9 +40,10 @@ from groundup.tokenization.special_tokens import (
     special_pattern,
     split_at_specials,
 )
-from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer, well_formed
+from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer, to_utf8, well_formed
 
 if TYPE_CHECKING:
+    from groundup.tokenization.compiled.decoding import CompiledDecoder
     from groundup.tokenization.compiled.encoder import CompiledEncoder
 
 Pair = tuple[int, int]
@@ -51,6 +52,8 @@ NORMALIZATIONS = ("NFC", "NFD", "NFKC", "NFKD")
 CACHE_PIECES = 1 << 18  # some 50 MB when full; 12 MB of English prose fill 34 thousand
 MAX_ID = 1 << 24  # tables by id must fit into memory; the largest published vocabularies have some 2^18 ids
 CACHED_CHARACTERS = 64  # longer pre-tokens hardly ever repeat
+LONG_ROW = 256  # ids for which the decoding kernel pays once it is loaded
+IDS_WORTH_ONE_BYTE = 2  # Python decodes an id in half the time or less in which it encodes a byte
 
 
 class BytePairTokenizer(Tokenizer):
@@ -132,7 +135,7 @@ class BytePairTokenizer(Tokenizer):
         """Token ids as an array, uint32 [T], by the compiled kernels; bytes that are not UTF-8 become U+FFFD."""
         kernels = self._kernels if self.compile() else None
         if isinstance(text, str):
-            data = well_formed(text).encode()
+            data = to_utf8(text)
         elif text.isascii() or (kernels is not None and kernels.is_utf8(text)):
             data = text
         else:
@@ -174,13 +177,25 @@ class BytePairTokenizer(Tokenizer):
         return self._kernels is not None
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The exact bytes of the tokens; a long list or NumPy array goes through the compiled kernels."""
         try:
+            if isinstance(ids, (list, np.ndarray)):
+                pay = self._kernels is not None or pays(len(ids) / IDS_WORTH_ONE_BYTE, "decode_ids")
+                if len(ids) >= LONG_ROW and pay and (data := self._decoder.decode(ids)) is not None:
+                    return data
+                ids = ids if isinstance(ids, list) else ids.tolist()
             return b"".join(map(self.vocabulary.__getitem__, ids))
         except KeyError as error:
             raise InputError(
                 f"The token id {error.args[0]} is not in this vocabulary, whose ids are 0 to {self.vocab_size - 1}; "
                 "was it made by another tokenizer?"
             ) from None
+
+    @cached_property
+    def _decoder(self) -> "CompiledDecoder":
+        from groundup.tokenization.compiled.decoding import CompiledDecoder
+
+        return CompiledDecoder(self.vocabulary)
 
     def save(self, directory: Path) -> Path:
         """Write `tokenizer.json` into a folder; returns its path."""
@@ -299,28 +314,37 @@ def merge_reference(ids: list[int], merges: Iterable[tuple[int, int]]) -> list[i
 def _spell_tokens(merges: Sequence[Pair]) -> list[bytes]:
     """The bytes of each token by number. A merge may use a token that a later merge makes: Llama 3 has such ones."""
     tokens = [bytes([byte]) for byte in range(256)] + [b""] * len(merges)
-    for number, pair in enumerate(merges):
-        if min(pair) < 0 or max(pair) >= len(tokens):
+    for number, (left, right) in enumerate(merges, 256):
+        if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
             raise ConfigError(
-                f"Merge {number} joins {pair[0]} and {pair[1]}, but the tokens are 0 to {len(tokens) - 1}."
+                f"Merge {number - 256} joins {left} and {right}, but the tokens are 0 to {len(tokens) - 1}."
             )
-    for number in range(256, len(tokens)):
-        waiting = [number]
-        while waiting:
-            left, right = merges[waiting[-1] - 256]
-            unknown = [part for part in (left, right) if not tokens[part]]
-            if unknown:
-                waiting.append(unknown[0])
-                if len(waiting) > len(merges):
-                    raise ConfigError(f"Merge {number - 256} joins {left} and {right}, of which one is made of itself.")
-            else:
-                tokens[waiting.pop()] = tokens[left] + tokens[right]
-    known: set[bytes] = set()
-    for number, token in enumerate(tokens, -256):
-        if token in known:
-            raise ConfigError(f"Merge {number} makes {token!r}, which is a token already.")
-        known.add(token)
+        first, second = tokens[left], tokens[right]
+        if first and second:
+            tokens[number] = first + second
+    for number in (number for number, token in enumerate(tokens) if not token):
+        _spell_backwards(number, tokens, merges)
+    if len(set(tokens)) < len(tokens):
+        known: set[bytes] = set()
+        for number, token in enumerate(tokens, -256):
+            if token in known:
+                raise ConfigError(f"Merge {number} makes {token!r}, which is a token already.")
+            known.add(token)
     return tokens
+
+
+def _spell_backwards(number: int, tokens: list[bytes], merges: Sequence[Pair]) -> None:
+    """Fill in a token whose parts come later, its parts first."""
+    waiting = [number]
+    while waiting:
+        left, right = merges[waiting[-1] - 256]
+        unknown = [part for part in (left, right) if not tokens[part]]
+        if unknown:
+            waiting.append(unknown[0])
+            if len(waiting) > len(merges):
+                raise ConfigError(f"Merge {number - 256} joins {left} and {right}, of which one is made of itself.")
+        else:
+            tokens[waiting.pop()] = tokens[left] + tokens[right]
 
 
 def _build_vocabulary(
@@ -333,8 +357,10 @@ def _build_vocabulary(
     for piece in whole_pieces:
         if not piece or piece in merged:
             raise ConfigError(f"The whole piece {piece!r} is {'a token already' if piece else 'empty'}; leave it out.")
-    vocabulary: dict[int, bytes] = {}
-    _add_tokens(vocabulary, zip(tokens, range(len(tokens)) if ids is None else ids, strict=True))
+    vocabulary = dict(enumerate(tokens)) if ids is None else dict(zip(ids, tokens, strict=True))
+    if len(vocabulary) < len(tokens) or min(vocabulary) < 0 or max(vocabulary) >= MAX_ID:
+        vocabulary.clear()  # say which one is at fault
+        _add_tokens(vocabulary, zip(tokens, range(len(tokens)) if ids is None else ids, strict=True))
     _add_tokens(vocabulary, whole_pieces.items())
     return vocabulary
 

@@ -9,7 +9,7 @@ from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.merge_learning import Pair
 from groundup.tokenization.pretoken_counts import PretokenCounts
 from groundup.tokenization.special_tokens import check_special_tokens
-from groundup.tokenization.tokenizer import well_formed
+from groundup.tokenization.tokenizer import to_utf8
 
 logger = get_logger(__name__)
 
@@ -25,7 +25,7 @@ def train_bpe(
     counts = PretokenCounts(pattern, special_tokens)
     with progress("pre-tokens", len(texts) if isinstance(texts, Sized) else None) as advance:
         for text in texts:
-            counts.add(well_formed(text).encode())
+            counts.add(to_utf8(text))
             advance()
     merges = counts.learn(vocab_size - 256 - len(special_tokens))
     return vocabulary_of(merges, vocab_size, pattern, special_tokens)

@@ -8,7 +8,7 @@ nothing.
 from collections.abc import Iterable
 
 from groundup.core.errors import InputError
-from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer, well_formed
+from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer, to_utf8
 
 
 class ByteTokenizer(Tokenizer):
@@ -22,7 +22,7 @@ class ByteTokenizer(Tokenizer):
         return 256
 
     def encode(self, text: str, *, allow_special: SpecialPolicy = False) -> list[int]:
-        return list(well_formed(text).encode())
+        return list(to_utf8(text))
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         try:

@@ -16,8 +16,10 @@ joined as soon as it is there. Llama 3 has 588 tokens of the first kind and 81 o
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from groundup.tokenization.acceleration import pays
 from groundup.tokenization.bpe import Pair, merge
 
+WORK_OF_A_TOKEN = 50  # bytes of text whose encoding takes as long
 Rank = Callable[[bytes, bytes], int | None]
 
 
@@ -31,6 +33,8 @@ class Recovered(NamedTuple):
 
 def merges_of_ranks(ranks: Mapping[bytes, int]) -> Recovered:
     """The merges behind tokens of two bytes or more, where any two neighbours that are such a token may be joined."""
+    if ranks and pays(WORK_OF_A_TOKEN * len(ranks), "recover"):
+        return _recover_compiled(ranks)
     return _recover(ranks, lambda left, right: ranks.get(left + right))
 
 
@@ -58,3 +62,21 @@ def _recover(tokens: Iterable[bytes], rank: Rank) -> Recovered:
     merges = sorted((numbers[new], (numbers[left], numbers[right])) for (left, right), new in joins.items())
     made = [spelled[old] for old in sorted(joins.values())]
     return Recovered([pair for _, pair in merges], made, unmade)
+
+
+def _recover_compiled(ranks: Mapping[bytes, int]) -> Recovered:
+    import numpy as np
+
+    from groundup.tokenization.compiled.recovery import recover_pairs
+
+    tokens = sorted(ranks, key=len)
+    numbers = np.fromiter(map(ranks.__getitem__, tokens), np.int64, len(tokens)) + 256
+    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    pairs = recover_pairs(np.frombuffer(b"".join(tokens), np.uint8), lengths, numbers)
+    made = np.flatnonzero(pairs[:, 0] >= 0)
+    made = made[np.argsort(numbers[made])]
+    renumbered = np.arange(int(numbers.max()) + 1)
+    renumbered[numbers[made]] = 256 + np.arange(len(made))
+    merges = [(left, right) for left, right in renumbered[pairs[made]].tolist()]
+    unmade = np.flatnonzero(pairs[:, 0] < 0).tolist()
+    return Recovered(merges, [tokens[index] for index in made.tolist()], [tokens[index] for index in unmade])

@@ -95,6 +95,6 @@ class PieceCounter:
         for name, buffer in self._buffers.items():
             self._state[name] = address(buffer)
         slots = len(self._buffers[layout.PIECES]) * 8 // layout.SLOT
-        self._state[layout.PIECES_SHIFT] = 64 - (slots - 1).bit_length()
+        self._state[layout.PIECES_SHIFT] = layout.shift_of(slots)
         self._state[layout.PIECES_LIMIT] = slots * 3 // 4
         self._state[layout.ARENA_LIMIT] = len(self._buffers[layout.ARENA])

@@ -15,7 +15,7 @@ from groundup.tokenization.compiled import layout
 from groundup.tokenization.compiled.encoding import encode_text, enter_pieces, move_pieces
 from groundup.tokenization.compiled.layout import SLOT
 from groundup.tokenization.compiled.machine import PADDING
-from groundup.tokenization.compiled.merging import SCANNED, add_merges
+from groundup.tokenization.compiled.merging import SCANNED, add_merges, pair_tables
 from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.compiled.utf8 import is_utf8
@@ -39,18 +39,15 @@ class CompiledEncoder:
         pattern: str,
         whole_pieces: Mapping[bytes, int],
     ) -> None:
-        bits = max(10, (2 * len(merges)).bit_length())
         self._tables = {
             layout.CLASSES: class_table(),
-            layout.BYTE_PAIRS: np.full(1 << 16, layout.NO_RANK, np.uint32),
-            layout.BITMAP: np.zeros((1 << layout.BITMAP_BITS) // 8, np.uint8),
-            layout.PAIRS: np.zeros(1 << bits, np.int64),
+            **pair_tables(len(merges)),
             layout.IDS: ids,
             layout.MASKS: length_masks(),
         }
         state = np.zeros(layout.FIELDS, np.int64)
         state[layout.PATTERN] = PATTERN_CODES[pattern]
-        state[layout.PAIRS_SHIFT] = 64 - bits
+        state[layout.PAIRS_SHIFT] = layout.shift_of(len(self._tables[layout.PAIRS]))
         for field, table in self._tables.items():
             state[field] = address(table)
         add_merges(address(state), merges)
@@ -169,7 +166,7 @@ class _Workspace:
         self._pieces, self._arena = pieces, arena
         slots = len(pieces) * 8 // SLOT
         self.state[layout.PIECES] = address(pieces)
-        self.state[layout.PIECES_SHIFT] = 64 - (slots - 1).bit_length()
+        self.state[layout.PIECES_SHIFT] = layout.shift_of(slots)
         self.state[layout.PIECES_LIMIT] = int(FILLED * slots)
         self.state[layout.ARENA] = address(arena)
         self.state[layout.ARENA_LIMIT] = len(arena)

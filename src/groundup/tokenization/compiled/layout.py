@@ -90,6 +90,11 @@ def set_field(state: int, index: int, value: int) -> None:
     store64(state + 8 * index, value)
 
 
+def shift_of(slots: int) -> int:
+    """What turns a hash of 64 bits into the index of one of so many slots, a power of two."""
+    return 64 - (slots - 1).bit_length()
+
+
 def cache_folder() -> Path:
     """Where Numba keeps the compiled kernels."""
     return Path(field.stats.cache_path)  # pyright: ignore[reportFunctionMemberAccess]

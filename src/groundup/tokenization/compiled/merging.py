@@ -6,6 +6,7 @@ quadratic, so long ones use a heap.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from groundup.tokenization.compiled.layout import (
     BITMAP,
@@ -26,6 +27,16 @@ from groundup.tokenization.compiled.layout import (
 from groundup.tokenization.compiled.machine import load8, load32, load64, shift_right, store8, store32, store64
 
 SCANNED = 64
+
+
+def pair_tables(merges: int) -> dict[int, npt.NDArray[np.generic]]:
+    """Empty tables with room for so many merges."""
+    bits = max(10, (2 * merges).bit_length())
+    return {
+        BYTE_PAIRS: np.full(1 << 16, NO_RANK, np.uint32),
+        BITMAP: np.zeros((1 << BITMAP_BITS) // 8, np.uint8),
+        PAIRS: np.zeros(1 << bits, np.int64),
+    }
 
 
 @compiled
