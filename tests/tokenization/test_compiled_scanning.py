@@ -7,7 +7,7 @@ give up, and on the end of the text, and the oracle is the regular expression.
 import random
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -24,37 +24,9 @@ ENDINGS = ["s", "t", "m", "d", "ll", "ve", "re", "\u017f", "l", "v", "r", "lv", 
 CONTRACTIONS = [f"'{cased}" for end in ENDINGS for cased in (end, end.upper(), end[0] + end[1:].upper())]
 LETTERS = [*"aabcsdtmlAZéßЖяѯӁªʰǅİK日中あا", "\U0001d400", "\U00010400", "\U00010428", "camelCase", "HTTPServer"]
 DIGITS = [*("123456789"[:size] for size in range(1, 10)), "²", "٣", "Ⅷ", "〇", "\U0001d7d8"]
-BLANKS = [
-    " ",
-    " ",
-    "  ",
-    "\n",
-    "\r\n",
-    "\r",
-    "\t",
-    "\v",
-    "\f",
-    "\n\n",
-    "\n  ",
-    " \n",
-    "\x85",
-    "\xa0",
-    "\u2028",
-    "\u3000",
-]
+BLANKS = [" ", " ", "  ", *"\n\r\t\v\f\x85\xa0\u2028\u3000", "\r\n", "\n\n", "\n  ", " \n"]
 MARKS = ["\u0301", "e\u0301", "\u20e3", "\u0903", "\U000e0100"]
-OTHERS = [
-    *"'’.,/-_!`{",
-    "//",
-    "!\n/",
-    "/\n",
-    "\n//",
-    "。",
-    "🙂",
-    "👩\u200d🚀",
-    *"\0\x1c\x1f\x7f\u200b\ufeff\ue000",
-    "\U0010ffff",
-]
+OTHERS = [*"'’.,/-_!`{。🙂\0\x1c\x1f\x7f\u200b\ufeff\ue000\U0010ffff", "//", "!\n/", "/\n", "\n//", "👩\u200d🚀"]
 ATOMS = [CONTRACTIONS, LETTERS, LETTERS, DIGITS, BLANKS, BLANKS, MARKS, OTHERS]
 PLAIN = [[atom for atom in atoms if atom.isascii()] for atoms in ATOMS if atoms is not MARKS]
 WORDS = [
@@ -86,7 +58,7 @@ def assert_cut_like_the_pattern(pattern: str, text: str) -> None:
 
 def hostile_text(generator: random.Random, size: int) -> str:
     """About `size` bytes: everything, ASCII only, words that blocks handle, or few atoms many times."""
-    atoms = generator.choice([ATOMS, PLAIN, WORDS, [generator.sample(sum(ATOMS, []), 4)]])
+    atoms = generator.choice([ATOMS, PLAIN, WORDS, [generator.sample([*chain(*ATOMS)], 4)]])
     parts: list[str] = []
     while size > 0:
         atom = generator.choice(generator.choice(atoms))
@@ -98,7 +70,7 @@ def hostile_text(generator: random.Random, size: int) -> str:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_random_texts(pattern):
     generator = random.Random(pattern)
-    sizes = [generator.choice([40, 150, 300, 700]) for _ in range(8000)]
+    sizes = [generator.choice([40, 150, 300, 700]) for _ in range(5000)]
     sizes += [CHUNK + generator.randint(-80, TAIL_BYTES + 80) for _ in range(400)] + [20_000] * 10
     for size in sizes:
         assert_cut_like_the_pattern(pattern, hostile_text(generator, size))
@@ -212,7 +184,7 @@ def test_utf8_that_ends_or_breaks_at_every_place_of_a_block(character):
 def test_utf8_with_a_byte_changed():
     generator = random.Random(3)
     texts = []
-    for _ in range(8000):
+    for _ in range(5000):
         data = bytearray(hostile_text(generator, 200).encode())
         for _ in range(generator.choice([0, 1, 1, 1, 3])):
             place = generator.randrange(len(data))

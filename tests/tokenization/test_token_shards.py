@@ -36,11 +36,7 @@ WORDS = (
     "Four score and seven years ago our fathers brought forth on this continent, a new nation; it's 1863, they'll say! "
 )
 END = "<|endoftext|>"
-HOSTILE = [
-    *"aZéЖ你ªⅫ٣1'’!/.-_\u0301\u200b🙂\0\x1c\x85\ufffd",
-    *(" ", "\t", "\n", "\r", "\r\n", "\v", "\u00a0", "\u2028", "\u3000", "\n\n", "  "),
-    *("'s", "'LL", "'ſ", "don't", " word", "Camel", "123", "!\n", "!\r\n", "/\n", "\n/", END, "<|a b|>", "<|"),
-]
+HOSTILE = [*"aé你'1!/ \t\n🙂\u0301", "\r\n", "  ", " word", "'LL", END, "<|a b|>", "<|", "|>"]
 
 
 @pytest.fixture(scope="module")

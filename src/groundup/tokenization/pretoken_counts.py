@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from groundup.core.errors import InputError
 from groundup.core.progress import progress
 from groundup.tokenization.acceleration import announce, compiled_pattern, pays
 from groundup.tokenization.merge_learning import Pair, learn_merges
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 RARER_THAN_MERGED = 50  # the last of N merges has more than 1 / (50 N) of all pre-tokens, or the guess is taken back
 POLL_SECONDS = 0.1
+MOST_CELLS = 1 << 31
 
 
 class CountArrays(NamedTuple):
@@ -127,6 +129,11 @@ class PretokenCounts:
 
 def learn_compiled(arrays: CountArrays, number: int) -> list[Pair]:
     """`learn_merges` by the compiled kernel, in a thread of its own so that this one can show how far it is."""
+    if len(arrays.text) + len(arrays.lengths) >= MOST_CELLS:
+        raise InputError(
+            f"The text has {len(arrays.lengths):,} different pre-tokens of {len(arrays.text):,} bytes together; merges "
+            "can be learnt from 2 GB of them. Train on a part of the text."
+        )
     announce("learn")
     from groundup.tokenization.compiled.learning import DONE, STOP, learn
 

@@ -11,7 +11,7 @@ from groundup.tokenization.compiled.counting import count_text, enter_counts, li
 from groundup.tokenization.compiled.encoder import length_masks
 from groundup.tokenization.compiled.encoding import move_pieces
 from groundup.tokenization.compiled.machine import PADDING
-from groundup.tokenization.compiled.objects import BYTES_HEADER, LAYOUT_HOLDS, address
+from groundup.tokenization.compiled.objects import BYTES_HEADER, LAYOUT_HOLDS, address, zeroed
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.unicode_classes import class_table
 
@@ -28,7 +28,7 @@ class PieceCounter:
             layout.STARTS: np.empty(layout.MOST_TOKENS + 16, np.int64),
             layout.KEYS: np.empty(3 * layout.MOST_TOKENS, np.int64),
             layout.TAIL: np.empty(layout.TAIL_BYTES + PADDING + 16, np.uint8),
-            layout.PIECES: np.zeros(FIRST_SLOTS * layout.SLOT // 8, np.int64),
+            layout.PIECES: zeroed(FIRST_SLOTS * layout.SLOT // 8),
             layout.ARENA: np.empty(FIRST_ARENA, np.uint8),
         }
         self._state = np.zeros(layout.FIELDS, np.int64)
@@ -78,7 +78,7 @@ class PieceCounter:
 
     def _grow_pieces(self) -> None:
         old = self._buffers[layout.PIECES]
-        self._buffers[layout.PIECES] = np.zeros(2 * len(old), np.int64)
+        self._buffers[layout.PIECES] = zeroed(2 * len(old))
         self._name_buffers()
         move_pieces(address(self._state), address(old), len(old) * 8 // layout.SLOT)
 

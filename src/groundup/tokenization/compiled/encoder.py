@@ -16,7 +16,7 @@ from groundup.tokenization.compiled.encoding import encode_text, enter_pieces, m
 from groundup.tokenization.compiled.layout import SLOT
 from groundup.tokenization.compiled.machine import PADDING
 from groundup.tokenization.compiled.merging import SCANNED, add_merges, pair_tables
-from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address
+from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address, zeroed
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.compiled.utf8 import is_utf8
 from groundup.tokenization.unicode_classes import class_table
@@ -54,6 +54,13 @@ class CompiledEncoder:
         self._state, self._whole_pieces = state, dict(whole_pieces)
         self._integers = Integers(1 + max(int(ids.max()), *whole_pieces.values(), 0))
         self._idle = [_Workspace(state, self._whole_pieces)]
+        self._load_kernels()
+
+    def _load_kernels(self) -> None:
+        """Have all of them in memory now, not in the middle of the first long text."""
+        self.is_utf8(b"")
+        self.encode([b""])
+        move_pieces(address(self._state), 0, 0)
 
     def encode_list(self, text: str) -> list[int]:
         """The ids of a text as a list."""
@@ -148,13 +155,13 @@ class _Workspace:
             return
         larger = np.empty(2 * len(arena), np.uint32)
         larger[: len(arena)] = arena
-        self._set_pieces(np.zeros(2 * len(pieces), np.int64), larger)
+        self._set_pieces(zeroed(2 * len(pieces)), larger)
         move_pieces(self.address, address(pieces), slots)
 
     def _start_afresh(self, slots: int) -> None:
         """A cache of the pieces that must be there, because no merging makes them."""
         arena = np.zeros(ARENA_WORDS * slots + layout.ARENA_RESERVE, np.uint32)
-        self._set_pieces(np.zeros(slots * SLOT // 8, np.int64), arena)
+        self._set_pieces(zeroed(slots * SLOT // 8), arena)
         self.state[layout.PIECES_USED] = self.state[layout.ARENA_USED] = 0
         if self._whole_pieces:
             lengths = np.fromiter(map(len, self._whole_pieces), np.int64, len(self._whole_pieces))

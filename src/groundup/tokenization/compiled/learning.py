@@ -71,32 +71,30 @@ def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int
     done = 0
     while done < number and queued > 0 and shared[STOP] == 0:
         count, pair = heap[0, 0], heap[0, 1]
+        if count < floor:
+            break
         slot = find_pair(pairs, pair)
-        if pairs[slot, COUNT] != count:
-            if pairs[slot, COUNT] >= floor:
-                sink(heap, queued, 0, pairs[slot, COUNT], pair, tokens)
-            else:
-                queued -= 1
-                sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+        if 0 < pairs[slot, COUNT] < count:
+            sink(heap, queued, 0, pairs[slot, COUNT], pair, tokens)
             continue
         queued -= 1
         sink(heap, queued, 0, heap[queued, 0], heap[queued, 1], tokens)
+        if pairs[slot, COUNT] == 0:
+            continue
         left, right, new = pair >> 32, pair & HALF, 256 + done
         merges[done, 0], merges[done, 1] = left, right
         first, size = pairs[slot, PLACES] >> 32, pairs[slot, PLACES] & HALF
-        _name(tokens, new, left, right, places[first : first + size], cells)
+        old = places[first : first + size]
+        _name(tokens, new, left, right, old, cells)
         pairs[slot, COUNT] = 0
-        found, one, two = _join(
-            left, right, new, places[first : first + size], cells, weights, tokens, at, before, behind
-        )
+        found, one, two = _join(left, right, new, old, cells, weights, tokens, at, before, behind)
         if 4 * (used + one + two) > 3 * len(pairs):
             pairs, used = rehash(pairs, one + two)
         heap = heap_room(heap, queued + one + two)
-        ends = placed
-        placed = _file(placed, found, two, floor, at, places, behind, tokens, False)
-        used, placed_before = _enter_behind(pairs, used, right, new, two, floor, behind, ends), placed
-        placed = _file(placed, found, one, floor, at, places, before, tokens, True)
-        used = _enter_before(pairs, used, left, new, one, floor, before, placed_before)
+        behind_first, before_first = placed, _file(placed, found, two, floor, at, places, behind, tokens, False)
+        placed = _file(before_first, found, one, floor, at, places, before, tokens, True)
+        used = _enter_behind(pairs, used, right, new, two, floor, behind, behind_first)
+        used = _enter_before(pairs, used, left, new, one, floor, before, before_first)
         queued = _queue(heap, queued, pairs, new, one, two, before, behind, tokens)
         done += 1
         shared[DONE] = done
@@ -110,11 +108,8 @@ def _lay_out(text: Bytes, lengths: Int64s, number: int) -> tuple[Int32s, Tokens]
     raw = np.empty(total, np.uint8)
     cells[0], raw[0] = FIRST_EDGE, 0
     at, source = 1, 0
-    sample, length, prefix = (
-        np.zeros(256 + number, np.int64),
-        np.ones(256 + number, np.int64),
-        np.zeros(256 + number, np.int64),
-    )
+    most = 256 + number
+    sample, length, prefix = np.zeros(most, np.int64), np.ones(most, np.int64), np.zeros(most, np.int64)
     for word in range(len(lengths)):
         for _ in range(lengths[word]):
             byte = text[source]

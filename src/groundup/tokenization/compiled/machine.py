@@ -7,6 +7,7 @@ addresses alive (Numba frees an array after its last use by name).
     load8, load32, load64; store32, store64     little-endian words at any address, aligned or not
     equal16, copy16                             the same for 16 bytes: compare, copy
     bytes_between(address, low, high)           64 bytes -> 64 bits: bit i says low <= byte i <= high
+    least32(address)                            the smallest of 16 unsigned 32-bit words
     lowest_bit, highest_bit                     index of the lowest or highest set bit of a mask that is not 0
     count_bits                                  how many bits are set
     shift_right(mask, count)                    as `>>`, but with zeros from the left whatever the sign
@@ -21,6 +22,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 PADDING = 64  # bytes that may be read behind the end of any buffer: one block of `bytes_between`
@@ -28,6 +30,7 @@ PADDING = 64  # bytes that may be read behind the end of any buffer: one block o
 _BIT, _BYTE, _WORD32, _WORD64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _BLOCK = ir.VectorType(_BYTE, 64)
 _PAIR = ir.VectorType(_WORD64, 2)
+_WORDS = ir.VectorType(_WORD32, 16)
 Builder = Any  # llvmlite's builder and its values have no types
 Value = Any
 
@@ -124,6 +127,14 @@ def bytes_between(builder: Builder, address: Value, low: Value, high: Value) -> 
 def _splat(builder: Builder, value: Value) -> Value:
     first = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), value, ir.Constant(_WORD32, 0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_WORD32, 64), [0] * 64))
+
+
+@_operation(types.int64, 1)
+def least32(builder: Builder, address: Value) -> Value:
+    """The smallest of the 16 unsigned 32-bit words at an address."""
+    kind = ir.FunctionType(_WORD32, [_WORDS])
+    reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.umin.v16i32")
+    return builder.zext(builder.call(reduce, [_load(builder, address, _WORDS)]), _WORD64)
 
 
 @_operation(types.int64, 1)

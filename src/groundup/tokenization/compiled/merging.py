@@ -1,8 +1,9 @@
 """Byte-pair merges of one pre-token: `bpe.merge` on raw memory.
 
-A short pre-token is an array of symbols beside an array of the ranks of neighbouring pairs; the lowest rank is found
-by looking at all of them, which for a word is quicker than any structure. Above `SCANNED` bytes that would be
-quadratic, so long ones use a heap.
+A pre-token of up to `SCANNED` bytes has a symbol and a key for each byte, and one mask of the symbols that are still
+there. The key is | rank of the pair that begins here | here |, so the least key names the pair to join, the leftmost of
+equals; 16 keys are compared at once. Joining writes the new symbol over the left one and clears the bit of the right
+one; the neighbours are the next set bits. Longer pre-tokens, where looking at every key would be quadratic, use a heap.
 """
 
 import numpy as np
@@ -24,14 +25,28 @@ from groundup.tokenization.compiled.layout import (
     compiled,
     field,
 )
-from groundup.tokenization.compiled.machine import load8, load32, load64, shift_right, store8, store32, store64
+from groundup.tokenization.compiled.machine import (
+    highest_bit,
+    least32,
+    load8,
+    load32,
+    load64,
+    lowest_bit,
+    shift_right,
+    store8,
+    store32,
+    store64,
+)
 
 SCANNED = 64
+LANES = 16  # keys that are compared at once
+PLACE_BITS = 6
+NEVER = 0xFFFFFFFF
 
 
 def pair_tables(merges: int) -> dict[int, npt.NDArray[np.generic]]:
     """Empty tables with room for so many merges."""
-    bits = max(10, (2 * merges).bit_length())
+    bits = max(10, (merges * 5 // 4).bit_length())
     return {
         BYTE_PAIRS: np.full(1 << 16, NO_RANK, np.uint32),
         BITMAP: np.zeros((1 << BITMAP_BITS) // 8, np.uint8),
@@ -45,37 +60,52 @@ def merge_piece(state: int, text: int, size: int, out: int) -> int:
     if size > SCANNED:
         return _merge_long(state, text, size, out)
     symbols = field(state, SYMBOLS)
-    ranks = symbols + 4 * (SCANNED + 1)
+    keys = symbols + 4 * SCANNED
+    _start(state, text, size, symbols, keys)
+    alive = (1 << (size - 1) << 1) - 1
+    while True:
+        best = least32(keys)
+        for block in range(LANES, size, LANES):
+            best = min(best, least32(keys + 4 * block))
+        if best >= NO_RANK << PLACE_BITS:
+            break
+        rank, at = best >> PLACE_BITS, best & (SCANNED - 1)
+        behind = alive & -(2 << at)
+        second = lowest_bit(behind)
+        behind &= behind - 1
+        alive &= ~(1 << second)
+        store32(keys + 4 * second, NEVER)
+        store32(symbols + 4 * at, rank)
+        key = NEVER
+        if behind != 0:
+            key = pair_rank(state, rank, load32(symbols + 4 * lowest_bit(behind))) << PLACE_BITS | at
+        store32(keys + 4 * at, key)
+        before = alive & ((1 << at) - 1)
+        if before != 0:
+            previous = highest_bit(before)
+            key = pair_rank(state, load32(symbols + 4 * previous), rank) << PLACE_BITS | previous
+            store32(keys + 4 * previous, key)
+    ids, count = field(state, IDS), 0
+    while alive != 0:
+        store32(out + 4 * count, load32(ids + 4 * load32(symbols + 4 * lowest_bit(alive))))
+        alive &= alive - 1
+        count += 1
+    return count
+
+
+@compiled
+def _start(state: int, text: int, size: int, symbols: int, keys: int) -> None:
+    """The symbols are the bytes; the keys are those of neighbouring bytes, and NEVER behind them."""
     byte_pairs = field(state, BYTE_PAIRS)
     left = load8(text)
     store32(symbols, left)
     for at in range(1, size):
         right = load8(text + at)
         store32(symbols + 4 * at, right)
-        store32(ranks + 4 * (at - 1), load32(byte_pairs + 4 * (left << 8 | right)))
+        store32(keys + 4 * (at - 1), load32(byte_pairs + 4 * (left << 8 | right)) << PLACE_BITS | at - 1)
         left = right
-    count = size
-    while count > 1:
-        best, where = NO_RANK, 0
-        for at in range(count - 1):
-            rank = load32(ranks + 4 * at)
-            if rank < best:
-                best, where = rank, at
-        if best == NO_RANK:
-            break
-        count -= 1
-        for at in range(where + 1, count):
-            store32(symbols + 4 * at, load32(symbols + 4 * at + 4))
-            store32(ranks + 4 * at - 4, load32(ranks + 4 * at))
-        store32(symbols + 4 * where, best)
-        if where > 0:
-            store32(ranks + 4 * (where - 1), pair_rank(state, load32(symbols + 4 * (where - 1)), best))
-        if where + 1 < count:
-            store32(ranks + 4 * where, pair_rank(state, best, load32(symbols + 4 * (where + 1))))
-    ids = field(state, IDS)
-    for at in range(count):
-        store32(out + 4 * at, load32(ids + 4 * load32(symbols + 4 * at)))
-    return count
+    for at in range(size - 1, (size + LANES - 1) // LANES * LANES):
+        store32(keys + 4 * at, NEVER)
 
 
 @compiled

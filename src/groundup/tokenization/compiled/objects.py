@@ -8,6 +8,8 @@ None of this is promised by the language. `LAYOUT_HOLDS` is the result of trying
 where it is false (another interpreter, a build without the GIL) everything goes through copies and `tolist`.
 """
 
+import contextlib
+import mmap
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +23,7 @@ from groundup.tokenization.compiled.machine import load8, load32, load64, store6
 BYTES_HEADER, ASCII_HEADER = sys.getsizeof(b"") - 1, sys.getsizeof("") - 1
 LIST_ITEMS = 24  # offset of the pointer to a list's slots: behind reference count, type and length
 IMMORTAL = 1 << 30  # reference counts this large are not counts: objects that live for ever, from Python 3.12 on
+LARGE_PAGE = 1 << 21  # bytes
 FEW = 64  # ids for which making a list this way does not pay
 
 
@@ -32,6 +35,22 @@ def holding_gil(function: Callable[..., Any]) -> Callable[..., Any]:
 def address(array: npt.NDArray[np.generic]) -> int:
     """Where an array's data begins."""
     return int(array.__array_interface__["data"][0])
+
+
+def zeroed(words: int) -> npt.NDArray[np.int64]:
+    """Zeroed memory for a table that is read at random: in large pages where the system has them.
+
+    With pages of 4 KB most reads of a table of 32 MB would first have to look up the page; this way encoding 100 MB of
+    text with 443,000 different pre-tokens is a sixth faster.
+    """
+    if words * 8 < LARGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.zeros(words, np.int64)
+    memory = mmap.mmap(-1, words * 8 + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system without large pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    array = np.frombuffer(memory, np.int64)
+    first = -address(array) % LARGE_PAGE // 8
+    return array[first : first + words]
 
 
 class Integers:
