@@ -54,13 +54,13 @@ WORKS = (
     Work("Kaplan et al. 2020", "Scaling Laws for Neural Language Models", arxiv="2001.08361"),
     Work("Schulman 2020", "Approximating KL Divergence", link="http://joschu.net/blog/kl-approx.html"),
     Work("Shazeer 2020", "GLU Variants Improve Transformer", arxiv="2002.05202"),
+    Work("Provilkov et al. 2020", "BPE-Dropout: Simple and Effective Subword Regularization", arxiv="1910.13267"),
     Work("Chen et al. 2021", "Evaluating Large Language Models Trained on Code", arxiv="2107.03374"),
     Work(
         "Rae et al. 2021",
         "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
         arxiv="2112.11446",
     ),
-    Work("Provilkov et al. 2020", "BPE-Dropout: Simple and Effective Subword Regularization", arxiv="1910.13267"),
     Work("Su et al. 2021", "RoFormer: Enhanced Transformer with Rotary Position Embedding", arxiv="2104.09864"),
     Work(
         "Rust et al. 2021",

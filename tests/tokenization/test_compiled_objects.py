@@ -132,7 +132,7 @@ for _ in range(3):
 print(wrong, "wrong")
 """
 COPIED = """
-import copy, pickle, sys
+import copy, gc, pickle, sys
 if sys.argv[1] == "load":
     tokenizer = pickle.load(sys.stdin.buffer)
 else:
@@ -144,6 +144,7 @@ else:
         sys.stdout.buffer.write(pickle.dumps(tokenizer))
         sys.exit()
     tokenizer = copy.deepcopy(tokenizer)
+    gc.collect()
     elsewhere = [bytearray(b"\\xff") * (1 << size) for size in range(8, 23) for _ in range(8)]
 ids = tokenizer.encode("abc " * 1000)
 print(ids == [256, 99, *[32, 256, 99] * 999, 32] and tokenizer.decode(ids) == "abc " * 1000)

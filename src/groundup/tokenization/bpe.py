@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,10 @@ class BytePairTokenizer(Tokenizer):
         self._cache = _PieceCache(self)
         self._kernels: CompiledEncoder | None = None
         self._seen_characters: float = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and other processes: without the kernels, whose tables are addresses in this one."""
+        return {**self.__dict__, "_kernels": None}
 
     @property
     def vocab_size(self) -> int:

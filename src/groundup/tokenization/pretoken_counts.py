@@ -6,9 +6,9 @@ Memory follows the number of distinct pre-tokens, not the length of the text.
 """
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -140,26 +140,20 @@ def learn_compiled(arrays: CountArrays, number: int) -> list[Pair]:
     floor = max(1, int(arrays.counts.sum()) // (RARER_THAN_MERGED * max(number, 1)))
     while True:
         shared = np.zeros(2, np.int64)
-        merges: list[npt.NDArray[np.int32]] = []
-
-        def work(floor: int, shared: npt.NDArray[np.int64], merges: list[npt.NDArray[np.int32]]) -> None:
-            merges.append(learn(*arrays, number, floor, shared))
-
-        worker = threading.Thread(target=work, args=(floor, shared, merges), daemon=True)
-        with progress("merges", number) as advance:
-            worker.start()
+        with progress("merges", number) as advance, ThreadPoolExecutor(1) as pool:
+            worker = pool.submit(learn, *arrays, number, floor, shared)
             shown = 0
             try:
-                while worker.is_alive():
-                    worker.join(POLL_SECONDS)
+                while not worker.done():
+                    wait([worker], POLL_SECONDS)
                     advance(int(shared[DONE]) - shown)
                     shown = int(shared[DONE])
             except BaseException:
                 shared[STOP] = 1
-                worker.join()
                 raise
-        if len(merges[0]) == number or floor == 1:
-            return [(left, right) for left, right in merges[0].tolist()]
+            merges = worker.result()
+        if len(merges) == number or floor == 1:
+            return [(left, right) for left, right in merges.tolist()]
         floor = max(1, math.isqrt(floor))
 
 

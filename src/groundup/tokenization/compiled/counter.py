@@ -47,7 +47,7 @@ class PieceCounter:
             count_text(address(self._state), begin + start, end - start)
             start += int(self._state[layout.CONSUMED])
             if start < end:
-                self._make_room(end - start)
+                self._make_room()
 
     def add_counts(
         self, text: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class PieceCounter:
         """Add counts as `pieces` gives them."""
         while self._state[layout.PIECES_USED] + len(lengths) > self._state[layout.PIECES_LIMIT]:
             self._grow_pieces()
-        self._grow_arena(len(text))
+        self._grow_arena(int(self._state[layout.ARENA_USED]) + len(text))
         padded = np.concatenate([text, np.zeros(PADDING, np.uint8)])
         enter_counts(address(self._state), address(padded), address(lengths), address(counts), len(lengths))
 
@@ -70,11 +70,11 @@ class PieceCounter:
         list_pieces(address(self._state), address(counts), address(lengths), address(text))
         return text[: lengths.sum()].copy(), lengths, counts
 
-    def _make_room(self, rest: int) -> None:
+    def _make_room(self) -> None:
         if self._state[layout.PIECES_USED] + layout.MOST_TOKENS > self._state[layout.PIECES_LIMIT]:
             self._grow_pieces()
         else:
-            self._grow_arena(min(rest, int(self._state[layout.ARENA_LIMIT])))
+            self._grow_arena(len(self._buffers[layout.ARENA]) + 1)
 
     def _grow_pieces(self) -> None:
         old = self._buffers[layout.PIECES]
@@ -82,12 +82,11 @@ class PieceCounter:
         self._name_buffers()
         move_pieces(address(self._state), address(old), len(old) * 8 // layout.SLOT)
 
-    def _grow_arena(self, more: int) -> None:
+    def _grow_arena(self, least: int) -> None:
         old = self._buffers[layout.ARENA]
-        used = int(self._state[layout.ARENA_USED])
-        if used + more > len(old):
-            larger = np.empty(2 * (used + more), np.uint8)
-            larger[:used] = old[:used]
+        if least > len(old):
+            larger = np.empty(max(least, 2 * len(old)), np.uint8)
+            larger[: len(old)] = old
             self._buffers[layout.ARENA] = larger
             self._name_buffers()
 

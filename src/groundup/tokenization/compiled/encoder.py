@@ -24,6 +24,7 @@ from groundup.tokenization.unicode_classes import class_table
 Ids = npt.NDArray[np.uint32]
 FIRST_SLOTS, MOST_SLOTS = 1 << 15, 1 << 20  # of a cache, 32 bytes each; a full one of the largest starts afresh
 FILLED = 0.6  # of the slots at most
+BYTES_PER_SLOT = 256  # of the text that follows, when a cache that is full gets a larger table
 ARENA_WORDS = 4  # per slot, for ids and bytes that do not fit into it
 SHORT_TEXT = 4096  # bytes of text up to which the output buffer is kept
 
@@ -135,7 +136,7 @@ class _Workspace:
             count = encode_text(self.address, start, size, self._short_address)
             if count >= 0:
                 return self.short, count
-            self._make_room()
+            self._make_room(size)
         ids = np.empty(size + 8, np.uint32)
         first, at, count = address(ids), 0, 0
         while True:
@@ -144,18 +145,19 @@ class _Workspace:
                 return ids, count + written
             count += ~written
             at += int(self.state[layout.CONSUMED])
-            self._make_room()
+            self._make_room(size - at)
 
-    def _make_room(self) -> None:
-        """A larger cache, up to `MOST_SLOTS`; then an empty one, so memory is bounded."""
+    def _make_room(self, rest: int) -> None:
+        """A larger cache, up to `MOST_SLOTS`; then an empty one, so memory is bounded. `rest` bytes of text follow."""
         pieces, arena = self._pieces, self._arena
         slots = len(pieces) * 8 // SLOT
         if 2 * slots > MOST_SLOTS:
             self._start_afresh(slots)
             return
-        larger = np.empty(2 * len(arena), np.uint32)
+        wanted = min(max(2 * slots, 1 << (rest // BYTES_PER_SLOT).bit_length()), MOST_SLOTS)
+        larger = np.empty(ARENA_WORDS * wanted + len(arena), np.uint32)
         larger[: len(arena)] = arena
-        self._set_pieces(zeroed(2 * len(pieces)), larger)
+        self._set_pieces(zeroed(wanted * SLOT // 8), larger)
         move_pieces(self.address, address(pieces), slots)
 
     def _start_afresh(self, slots: int) -> None:

@@ -46,7 +46,7 @@ NEVER = 0xFFFFFFFF
 
 def pair_tables(merges: int) -> dict[int, npt.NDArray[np.generic]]:
     """Empty tables with room for so many merges."""
-    bits = max(10, (merges * 5 // 4).bit_length())
+    bits = max(10, (2 * merges).bit_length())
     return {
         BYTE_PAIRS: np.full(1 << 16, NO_RANK, np.uint32),
         BITMAP: np.zeros((1 << BITMAP_BITS) // 8, np.uint8),
