@@ -101,7 +101,7 @@ def test_ids_are_those_of_python_and_tiktoken(pattern):
     generator = random.Random(2)
     kernels, plain, peer = compiled_twin(trained(pattern)), plain_twin(trained(pattern)), tiktoken_twin(pattern)
     source = prose(3, 300_000)
-    sizes = [generator.randint(1, 80) for _ in range(300)] + [generator.randint(80, 3000) for _ in range(100)]
+    sizes = [generator.randint(1, 80) for _ in range(200)] + [generator.randint(80, 3000) for _ in range(60)]
     for size in [*sizes, 4095, 4096, 4097, 20_000, 100_000]:
         start = generator.randrange(len(source) - size)
         text = source[start : start + size]
@@ -272,6 +272,13 @@ def test_bytes_that_are_not_utf8():
     assert kernels.encode_array(surrogate).tolist() == kernels.encode("a\ufffd\ufffd\ufffdb")
 
 
+def test_any_bytes_like_object_is_read():
+    kernels = compiled_twin(trained("gpt2"))
+    data = ("the words " * 40 + "é").encode()
+    for other in (bytearray(data), memoryview(data), np.bytes_(data), bytearray(data[:-2])):
+        assert kernels.encode_array(other).tolist() == kernels.encode(bytes(other).decode())
+
+
 def test_many_threads_share_one_tokenizer():
     kernels, plain = compiled_twin(trained("o200k")), plain_twin(trained("o200k"))
     source = prose(12, 60_000)
@@ -302,7 +309,6 @@ def test_parts_of_a_text_wherever_it_is_divided(pattern, monkeypatch):
     assert list(kernels.encode_iterable(parts)) == kernels.encode(long)
 
 
-@pytest.mark.xfail(reason="places to cut are looked for before normalization, which may undo them", strict=True)
 @pytest.mark.parametrize(
     ("pattern", "normalization", "text"),
     [("cl100k", "NFD", "é\n"), ("cl100k", "NFC", "\u0958\n"), ("o200k", "NFKC", "⒈\n"), ("o200k", "NFKC", "!\n／")],

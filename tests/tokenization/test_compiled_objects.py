@@ -57,9 +57,8 @@ def test_lists_made_by_pointers_are_lists_of_integers():
 def test_reference_counts_are_those_of_the_lists():
     """The integers are shared by all lists, so a count too low would free them while they are used."""
     integers = Integers(5000)
-    integers.as_list(random_ids(FEW, 5000), FEW)
-    shared = integers._integers[4321]
     ids = np.full(1000, 4321, np.uint32)
+    shared = integers.as_list(ids, FEW)[0]
     none, before = sys.getrefcount(None), sys.getrefcount(shared)
     lists = [integers.as_list(ids, 1000) for _ in range(50)]
     assert sys.getrefcount(shared) == before + 50_000
@@ -106,7 +105,7 @@ def test_an_unknown_layout_gives_the_same(monkeypatch):
 
 def output_of(code: str, *arguments: str, given: bytes = b"") -> bytes:
     """What a process of its own writes: a fault with addresses would end this one."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], input=given, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], input=given, capture_output=True, timeout=100)
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr.decode()[-800:]}"
     return done.stdout
 
@@ -151,12 +150,10 @@ print(ids == [256, 99, *[32, 256, 99] * 999, 32] and tokenizer.decode(ids) == "a
 """
 
 
-@pytest.mark.xfail(reason="a thread may replace the integers to which another is about to point", strict=False)
 def test_threads_that_encode_for_the_first_time_together():
     assert output_of(FIRST_USE) == b"0 wrong\n"
 
 
-@pytest.mark.xfail(reason="the copy has the addresses of the first one's tables", strict=True)
 @pytest.mark.parametrize("way", ["pickle", "deepcopy"])
 def test_a_copy_of_a_tokenizer_with_kernels(way):
     """What is pickled is read in another process, where no address of the first one means anything."""
@@ -166,22 +163,24 @@ def test_a_copy_of_a_tokenizer_with_kernels(way):
         assert output_of(COPIED, way) == b"True\n"
 
 
-@pytest.mark.xfail(reason="encode reads a subclass of str as if it were a str", strict=True)
-def test_subclasses_of_str():
-    """They keep their characters elsewhere, which a reader of memory must know."""
-
-    class Title(str):
-        pass
-
+@pytest.mark.parametrize("kind", [type("Title", (str,), {}), np.str_])
+def test_subclasses_of_str(kind, monkeypatch):
+    """They keep their characters elsewhere; reading on there would have no end that can be foretold."""
     tokenizer, text = compiled(), "the words " * 30
     expected = tokenizer.encode(text)
-    for other in (Title(text), np.str_(text)):
-        assert tokenizer.encode_array(other).tolist() == expected
-        assert tokenizer.encode(other) == expected
+    other = kind(text)
+    encode = encoder._Workspace.encode
+
+    def checked(self: encoder._Workspace, start: int, size: int) -> tuple[np.ndarray, int]:
+        assert start != id(other) + objects.ASCII_HEADER, "there is no text"
+        return encode(self, start, size)
+
+    monkeypatch.setattr(encoder._Workspace, "encode", checked)
+    assert tokenizer.encode_array(other).tolist() == expected
     assert tokenizer.encode_array(np.bytes_(text.encode())).tolist() == expected
+    assert tokenizer.encode(other) == expected
 
 
-@pytest.mark.xfail(reason="the arena has 139,264 words and the pieces need 270,336", strict=True)
 def test_whole_pieces_fit_into_the_first_cache(monkeypatch):
     """The most and longest that are taken; the room is looked at without writing beyond it."""
     entered = []
@@ -195,26 +194,15 @@ def test_whole_pieces_fit_into_the_first_cache(monkeypatch):
     assert int(encoder.FILLED * encoder.FIRST_SLOTS) >= number + layout.MOST_TOKENS
 
 
-ENDLESS = pytest.mark.xfail(reason="the arena grows by nothing while it is empty", strict=True)
-
-
-@pytest.mark.parametrize(
-    "size",
-    [
-        counter.FIRST_ARENA - 1,
-        counter.FIRST_ARENA,
-        pytest.param(counter.FIRST_ARENA + 1, marks=ENDLESS),
-        pytest.param(600_000, marks=ENDLESS),
-    ],
-)
+@pytest.mark.parametrize("size", [counter.FIRST_ARENA - 1, counter.FIRST_ARENA, counter.FIRST_ARENA + 1, 600_000])
 def test_the_first_pretoken_may_be_larger_than_the_arena(size, monkeypatch):
     calls = []
     make_room = PieceCounter._make_room
 
-    def counted(self: PieceCounter, rest: int) -> None:
-        calls.append(rest)
+    def counted(self: PieceCounter) -> None:
+        calls.append(self)
         assert len(calls) < 20, "it asks for room again and again"
-        make_room(self, rest)
+        make_room(self)
 
     monkeypatch.setattr(PieceCounter, "_make_room", counted)
     kernels = PieceCounter("gpt2")

@@ -123,7 +123,7 @@ def encode_groups(
     missing = [number for number, shard in shards.items() if shard is None]
     if len(missing) < len(groups):
         logger.info("%d of %d shards are there already", len(groups) - len(missing), len(groups))
-    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens)
+    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens, tokenizer.normalization is not None)
     stopped, bar = threading.Event(), threading.Lock()
     sizes = [sum(unit.size_bytes for unit in group) / MEGABYTE for group in groups]
     done = sum(sizes) - sum(sizes[number] for number in missing)

@@ -80,7 +80,7 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, threads: int
 
 
 def _texts(units: Sequence[TextUnit], tokenizer: BytePairTokenizer) -> Iterator[str]:
-    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens)
+    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens, tokenizer.normalization is not None)
     for unit in units:
         yield from (data.decode() for data in read_unit(unit, cut, SAMPLE_BLOCK_BYTES))
 

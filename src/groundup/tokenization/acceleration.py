@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WORTH_LOADING = 1 << 20  # bytes of text: half a second of Python
 WORTH_COMPILING = 1 << 28
 LONGEST_WHOLE_PIECE = 255  # bytes of a pre-token that the kernels remember
+MOST_MERGES = (1 << 21) - 256  # a token's number has 21 bits
 MOST_WHOLE_PIECES = 4096  # they must fit into the smallest cache
 _KERNELS = "groundup.tokenization.compiled.layout"
 _NAMES = {value: name for name, value in PATTERNS.items()}
@@ -60,12 +61,17 @@ def compiled_pattern(expression: str) -> str | None:
 
 
 def compiled_encoder(tokenizer: "BytePairTokenizer") -> "CompiledEncoder | None":
-    """The tokenizer's kernels; None for a pattern of the user's own, which only the `regex` module understands."""
+    """The tokenizer's kernels; None for a pattern of the user's own, which only the `regex` module understands.
+
+    None too for a vocabulary that does not fit their tables.
+    """
     import numpy as np
 
     name = compiled_pattern(tokenizer.pattern)
     pieces = tokenizer.whole_pieces
-    if name is None or len(pieces) > MOST_WHOLE_PIECES or any(len(piece) > LONGEST_WHOLE_PIECE for piece in pieces):
+    if name is None or len(tokenizer.merges) > MOST_MERGES or len(pieces) > MOST_WHOLE_PIECES:
+        return None
+    if any(len(piece) > LONGEST_WHOLE_PIECE for piece in pieces):
         return None
     announce("encode_text")
     from groundup.tokenization.compiled.encoder import CompiledEncoder

@@ -140,10 +140,10 @@ class BytePairTokenizer(Tokenizer):
         kernels = self._kernels if self.compile() else None
         if isinstance(text, str):
             data = to_utf8(text)
-        elif text.isascii() or (kernels is not None and kernels.is_utf8(text)):
-            data = text
         else:
-            data = text.decode("utf-8", "replace").encode()
+            data = bytes(text)
+            if not (data.isascii() or (kernels is not None and kernels.is_utf8(data))):
+                data = data.decode("utf-8", "replace").encode()
         if kernels is not None and not (allow_special or self.normalization):
             return self._encode_bytes(data, threads)
         ids = [np.empty(0, np.uint32)]

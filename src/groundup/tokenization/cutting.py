@@ -13,7 +13,7 @@ SPLIT_WINDOW = 1 << 16  # bytes in which a place to divide work is looked for
 CUT_TRIES = 64  # of places that a user's own pattern is asked about
 
 
-def text_cut(pattern: str, special_tokens: Collection[str] = ()) -> Cut:
+def text_cut(pattern: str, special_tokens: Collection[str] = (), normalized: bool = False) -> Cut:
     """The function that finds where a text may be cut: the last place in the bytes it is given, 0 for nowhere.
 
     At such a place the ids of the two parts join to those of the whole. With a named pattern that is so
@@ -22,6 +22,8 @@ def text_cut(pattern: str, special_tokens: Collection[str] = ()) -> Cut:
       ahead for is blanks only (where special tokens hold spaces, only before a tab);
     - behind a single line end between two characters that are no blanks, the second no "/" (o200k joins "!\\n/");
     - before a line end behind a letter or number (behind "!" cl100k and o200k join it to the mark).
+
+    Text that is still to be `normalized` is cut by the first rule only: another form may have other characters there.
 
     The first four bytes are no candidates: they may be the rest of a character that started before. A pattern of the
     user's own may look anywhere, so it is asked about the text around each place, starting at two characters, since
@@ -41,7 +43,7 @@ def text_cut(pattern: str, special_tokens: Collection[str] = ()) -> Cut:
         )
 
     def cut(data: bytes) -> int:
-        for number, place in enumerate(_cut_places(data, spaces)):
+        for number, place in enumerate(_cut_places(data, spaces, lines=not normalized)):
             if compiled is not None and number == CUT_TRIES:
                 return 0
             if joins(data, place):
@@ -51,7 +53,7 @@ def text_cut(pattern: str, special_tokens: Collection[str] = ()) -> Cut:
     return cut
 
 
-def _cut_places(data: bytes, spaces: bool) -> Iterator[int]:
+def _cut_places(data: bytes, spaces: bool, lines: bool) -> Iterator[int]:
     """The places of `text_cut`, the last one first."""
     for start in range((len(data) - 1) // CUT_WINDOW * CUT_WINDOW, -1, -CUT_WINDOW):
         for match in reversed(list(BLANK.finditer(data, start, start + CUT_WINDOW))):
@@ -61,6 +63,8 @@ def _cut_places(data: bytes, spaces: bool) -> Iterator[int]:
                 continue
             if blank in b"\t " and (spaces or blank == b"\t"):
                 yield at
+            elif not lines:
+                continue
             elif blank == b"\n" and _is_no_blank(data[at + 1 : at + 5]):
                 yield at + 1
             elif blank in b"\r\n" and before.isalnum():

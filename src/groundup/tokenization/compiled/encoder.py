@@ -66,7 +66,7 @@ class CompiledEncoder:
     def encode_list(self, text: str) -> list[int]:
         """The ids of a text as a list."""
         workspace = self._workspace()
-        if LAYOUT_HOLDS and text.isascii():
+        if LAYOUT_HOLDS and type(text) is str and text.isascii():  # a subclass keeps its text elsewhere
             ids, count = workspace.encode(id(text) + ASCII_HEADER, len(text))
         else:
             data = text.encode()
@@ -125,7 +125,7 @@ class _Workspace:
 
     def encode_bytes(self, text: bytes) -> tuple[Ids, int]:
         """The ids of valid UTF-8: a buffer, and how many of its words they are."""
-        if LAYOUT_HOLDS:
+        if LAYOUT_HOLDS and type(text) is bytes:
             return self.encode(id(text) + BYTES_HEADER, len(text))
         copy = np.frombuffer(text, np.uint8)
         return self.encode(address(copy), len(copy))
@@ -138,11 +138,15 @@ class _Workspace:
                 return self.short, count
             self._make_room(size)
         ids = np.empty(size + 8, np.uint32)
-        first, at, count = address(ids), 0, 0
+        return ids, self.encode_to(start, size, address(ids))
+
+    def encode_to(self, start: int, size: int, out: int) -> int:
+        """Write the ids of `size` bytes at an address to `out`, which has room for size + 8; returns how many."""
+        at, count = 0, 0
         while True:
-            written = encode_text(self.address, start + at, size - at, first + 4 * count)
+            written = encode_text(self.address, start + at, size - at, out + 4 * count)
             if written >= 0:
-                return ids, count + written
+                return count + written
             count += ~written
             at += int(self.state[layout.CONSUMED])
             self._make_room(size - at)
@@ -162,7 +166,8 @@ class _Workspace:
 
     def _start_afresh(self, slots: int) -> None:
         """A cache of the pieces that must be there, because no merging makes them."""
-        arena = np.zeros(ARENA_WORDS * slots + layout.ARENA_RESERVE, np.uint32)
+        words = sum(2 + (len(piece) + 3) // 4 for piece in self._whole_pieces)
+        arena = np.zeros(ARENA_WORDS * slots + layout.ARENA_RESERVE + words, np.uint32)
         self._set_pieces(zeroed(slots * SLOT // 8), arena)
         self.state[layout.PIECES_USED] = self.state[layout.ARENA_USED] = 0
         if self._whole_pieces:

@@ -19,6 +19,7 @@
 A rank is a token's internal number: 0 to 255 for bytes, 256 + i for merge i; `ids` turns it into the public id.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def cache_folder() -> Path:
 
 def is_on_disk(kernel: str) -> bool:
     """Whether a kernel has been compiled on this machine since its source last changed."""
-    return any(cache_folder().glob(f"*.{kernel}-*.nbi"))
+    version = f"py{sys.version_info.major}{sys.version_info.minor}"
+    return any(cache_folder().glob(f"*.{kernel}-*.{version}*.nbi"))
 
 
 def _discard_stale_kernels() -> None:
@@ -112,7 +114,8 @@ def _discard_stale_kernels() -> None:
     """
     sources = Path(__file__).parent
     modules = sorted(sources.glob("*.py"))
-    digest = xxhash.xxh64(b"".join(path.read_bytes() for path in modules)).hexdigest()
+    constants = sources.with_name("unicode_classes.py")  # its numbers are part of the kernels
+    digest = xxhash.xxh64(b"".join(path.read_bytes() for path in [*modules, constants])).hexdigest()
     folder = cache_folder()
     stamp = folder / "groundup_kernels.txt"
     if stamp.exists() and stamp.read_text() == digest:

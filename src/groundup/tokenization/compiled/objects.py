@@ -24,6 +24,7 @@ BYTES_HEADER, ASCII_HEADER = sys.getsizeof(b"") - 1, sys.getsizeof("") - 1
 LIST_ITEMS = 24  # offset of the pointer to a list's slots: behind reference count, type and length
 IMMORTAL = 1 << 30  # reference counts this large are not counts: objects that live for ever, from Python 3.12 on
 LARGE_PAGE = 1 << 21  # bytes
+MOST_INTEGERS = 1 << 20  # that are kept ready; some 40 MB
 FEW = 64  # ids for which making a list this way does not pay
 
 
@@ -58,18 +59,18 @@ class Integers:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._where = 0
+        self._made: tuple[list[int], npt.NDArray[np.int64]] | None = None
 
     def as_list(self, ids: npt.NDArray[np.uint32], count: int) -> list[int]:
         """The first `count` ids as a list."""
-        if count < FEW or not LAYOUT_HOLDS:
+        if count < FEW or self._number > MOST_INTEGERS or not LAYOUT_HOLDS:
             return ids[:count].tolist()
-        if not self._where:
-            self._integers = list(range(self._number))
-            self._pointers = np.fromiter(map(id, self._integers), np.int64, self._number)
-            self._where = address(self._pointers)
+        made = self._made  # held here too: another thread may make them at the same time and replace these
+        if made is None:
+            integers = list(range(self._number))
+            made = self._made = integers, np.fromiter(map(id, integers), np.int64, self._number)
         result = [None] * count
-        _point_to(id(result), address(ids), count, self._where, id(None))
+        _point_to(id(result), address(ids), count, address(made[1]), id(None))
         return result  # type: ignore[return-value]
 
 
