@@ -231,7 +231,9 @@ def fill(folder: Path) -> list[str]:
     return names
 
 
-def test_kernels_of_other_sources_are_discarded(kernel_folder, tmp_path):
+@pytest.mark.parametrize("changed", ["compiled/machine.py", "unicode_classes.py"])
+def test_kernels_of_other_sources_are_discarded(kernel_folder, tmp_path, changed):
+    (tmp_path / "unicode_classes.py").write_text("LETTER = 6\n")
     names = fill(kernel_folder)
     layout._discard_stale_kernels()
     there = {path.name for path in kernel_folder.iterdir()}
@@ -240,7 +242,7 @@ def test_kernels_of_other_sources_are_discarded(kernel_folder, tmp_path):
     fill(kernel_folder)
     layout._discard_stale_kernels()
     assert set(names) < {path.name for path in kernel_folder.iterdir()}
-    with (tmp_path / "compiled" / "machine.py").open("a") as source:
+    with (tmp_path / changed).open("a") as source:
         source.write("# changed\n")
     layout._discard_stale_kernels()
     assert not {path.name for path in kernel_folder.iterdir()} & set(names)
