@@ -42,8 +42,9 @@ class Ours(Encoder):
     def __init__(self, vocabulary: Vocabulary, threads: int = 1) -> None:
         from groundup.tokenization.vocabulary_files import load_vocabulary
 
-        tokenizer: Any = load_vocabulary(vocabulary.ranks)
-        keywords = {"threads": threads} if threads > 1 else {}
+        tokenizer = load_vocabulary(vocabulary.ranks)
+        tokenizer.compile()
+        keywords: dict[str, Any] = {"threads": threads} if threads > 1 else {}
         self.array_calls = {"encode_array": lambda path: tokenizer.encode_array(path.read_bytes(), **keywords)}
         self.lists = tokenizer.encode_batch
         self.one = tokenizer.encode

@@ -111,10 +111,12 @@ def train(job: Result) -> Result:
     library, path = job["library"], Path(job["text"])
     import_module(MODULES.get(library) or library)
     if library == "groundup":  # the compiled code is loaded; how long that takes is the start-up's claim
-        with tempfile.TemporaryDirectory() as folder:
-            start = Path(folder) / "start.txt"
-            start.write_text(random_words())
-            TRAINERS[library](start, 300)
+        from groundup.tokenization.pretoken_counts import PretokenCounts
+
+        counts = PretokenCounts("gpt2")
+        counts.compile()
+        counts.add(random_words().encode())
+        counts.learn(44)
     wall, processor = time.perf_counter(), time.process_time()
     tokens = TRAINERS[library](path, job["vocab_size"])
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
@@ -143,6 +145,7 @@ def startup(job: Result) -> Result:
         from groundup.tokenization.vocabulary_files import load_vocabulary
 
         tokenizer: Any = load_vocabulary(chosen.ranks)
+        tokenizer.compile()
         tokenizer.encode_array(data)
     else:
         from tokenization_peers.encoders import tiktoken_encoding

@@ -3,7 +3,7 @@
 Plain Python answers at once and handles some 10 MB/s; the kernels handle hundreds, but loading them takes half a
 second, and compiling them, once on a machine, half a minute. So a tokenizer begins with Python and changes over when
 it has seen enough text: a megabyte where the kernels are on disk already, much more where they would be compiled.
-Results are the same to the bit. Asked for by name (`encode_array`, `compile`), the kernels are used at once.
+Results are the same to the bit. `tokenizer.compile()` asks for the kernels at once.
 """
 
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from groundup.tokenization.compiled.encoder import CompiledEncoder
 
 WORTH_LOADING = 1 << 20  # bytes of text: half a second of Python
-WORTH_COMPILING = 1 << 28
+WORTH_COMPILING = 1 << 26  # half a minute or more of Python
 LONGEST_WHOLE_PIECE = 255  # bytes of a pre-token that the kernels remember
 MOST_MERGES = (1 << 21) - 256  # a token's number has 21 bits
 MOST_WHOLE_PIECES = 4096  # they must fit into the smallest cache

@@ -90,7 +90,7 @@ class BytePairTokenizer(Tokenizer):
         self._compiled_pattern = compile_pattern(self.pattern)
         self._cache = _PieceCache(self)
         self._kernels: CompiledEncoder | None = None
-        self._seen_characters: float = 0
+        self._seen_text: float = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and other processes: without the kernels, whose tables are addresses in this one."""
@@ -120,7 +120,7 @@ class BytePairTokenizer(Tokenizer):
         self, text: str, *, allow_special: SpecialPolicy = False, dropout: float = 0.0, seed: int = 0
     ) -> list[int]:
         """Token ids of a text; with `dropout`, one of many ways to cut it, chosen by the seed (1: only bytes)."""
-        if self._kernels is not None and not dropout and allow_special is False and text.isascii():
+        if self._kernels is not None and allow_special is False and not dropout and self.normalization is None:
             return self._kernels.encode_list(text)
         text = well_formed(text)
         if not 0 <= dropout <= 1:
@@ -136,8 +136,8 @@ class BytePairTokenizer(Tokenizer):
     def encode_array(
         self, text: str | bytes, *, allow_special: SpecialPolicy = False, threads: int = 1
     ) -> npt.NDArray[np.uint32]:
-        """Token ids as an array, uint32 [T], by the compiled kernels; bytes that are not UTF-8 become U+FFFD."""
-        kernels = self._kernels if self.compile() else None
+        """Token ids as an array, uint32 [T]; bytes that are not UTF-8 become U+FFFD."""
+        kernels = self._kernels_for(len(text))
         if isinstance(text, str):
             data = to_utf8(text)
         else:
@@ -226,12 +226,17 @@ class BytePairTokenizer(Tokenizer):
                 for piece in split(self._compiled_pattern, text)
                 for token in self._to_ids(merge(list(piece.encode()), self._ranks, dropout, generator))
             ]
-        self._seen_characters += len(text)
-        if self._kernels is None and pays(self._seen_characters, "encode_text") and not self.compile():
-            self._seen_characters = -math.inf  # never again
-        if self._kernels is not None:
-            return self._kernels.encode_list(text)
+        kernels = self._kernels_for(len(text))
+        if kernels is not None:
+            return kernels.encode_list(text)
         return list(chain.from_iterable(map(self._cache.__getitem__, split(self._compiled_pattern, text))))
+
+    def _kernels_for(self, size: int) -> "CompiledEncoder | None":
+        """The kernels, if they are loaded or enough text has come to load them."""
+        self._seen_text += size
+        if self._kernels is None and pays(self._seen_text, "encode_text") and not self.compile():
+            self._seen_text = -math.inf  # never again
+        return self._kernels
 
     def _encode_bytes(self, data: bytes, threads: int) -> npt.NDArray[np.uint32]:
         assert self._kernels is not None

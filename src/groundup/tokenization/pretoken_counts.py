@@ -56,8 +56,10 @@ class PretokenCounts:
         if self._kernels is None:
             self._waiting.append(text)
             self._waiting_bytes += len(text)
-            if self._kernel_pattern is None or pays(self._waiting_bytes, "count_text"):
-                self._count_waiting()
+            if self._kernel_pattern is None:
+                self._count_in_python()
+            elif pays(self._waiting_bytes, "count_text"):
+                self.compile()
         else:
             self._count_compiled(text)
 
@@ -94,19 +96,21 @@ class PretokenCounts:
         self._kernels = None
         return learn_compiled(arrays, number)
 
-    def _count_waiting(self) -> None:
+    def compile(self) -> bool:
+        """Count by the compiled kernels from now on; False for a pattern that they do not know."""
         if self._kernel_pattern is None:
-            self._count_in_python()
-            return
-        announce("count_text")
-        from groundup.tokenization.compiled.counter import PieceCounter
+            return False
+        if self._kernels is None:
+            announce("count_text")
+            from groundup.tokenization.compiled.counter import PieceCounter
 
-        self._kernels = PieceCounter(self._kernel_pattern)
-        self._kernels.add_counts(*_as_arrays(self._counts))
-        self._counts.clear()
-        waiting, self._waiting = self._waiting, []
-        for text in waiting:
-            self._count_compiled(text)
+            self._kernels = PieceCounter(self._kernel_pattern)
+            self._kernels.add_counts(*_as_arrays(self._counts))
+            self._counts.clear()
+            waiting, self._waiting = self._waiting, []
+            for text in waiting:
+                self._count_compiled(text)
+        return True
 
     def _count_in_python(self) -> None:
         counts: Counter[str] = Counter()

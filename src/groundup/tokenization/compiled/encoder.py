@@ -19,6 +19,7 @@ from groundup.tokenization.compiled.merging import SCANNED, add_merges, pair_tab
 from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address, zeroed
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.compiled.utf8 import is_utf8
+from groundup.tokenization.tokenizer import to_utf8
 from groundup.tokenization.unicode_classes import class_table
 
 Ids = npt.NDArray[np.uint32]
@@ -69,8 +70,7 @@ class CompiledEncoder:
         if LAYOUT_HOLDS and type(text) is str and text.isascii():  # a subclass keeps its text elsewhere
             ids, count = workspace.encode(id(text) + ASCII_HEADER, len(text))
         else:
-            data = text.encode()
-            ids, count = workspace.encode_bytes(data)
+            ids, count = workspace.encode_bytes(to_utf8(text))
         result = self._integers.as_list(ids, count)
         self._idle.append(workspace)
         return result
