@@ -93,7 +93,10 @@ def test_a_group_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> No
         assert [" ".join(line.split()[1:3]) for line in lines] == [
             "tokenizer train",
             "tokenizer encode",
+            "tokenizer encode-files",
             "tokenizer decode",
+            "tokenizer evaluate",
+            "tokenizer convert",
         ]
 
 

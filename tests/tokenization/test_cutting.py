@@ -1,11 +1,13 @@
 """Text may be cut where `text_cut` says without changing its tokens, and work divided evenly at such places."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from groundup.tokenization.bpe_training import train_bpe
-from groundup.tokenization.cutting import SPLIT_WINDOW, split_evenly, text_cut
+from groundup.tokenization.cutting import SPLIT_WINDOW, Cut, even_cuts, text_cut
 from groundup.tokenization.patterns import PATTERNS, compile_pattern, resolve_pattern, split
 
 WORDS = (
@@ -23,6 +25,10 @@ HOSTILE = [
 @pytest.fixture(scope="module")
 def tokenizer():
     return train_bpe([WORDS * 9, "naïve café 你好 "], 400, "gpt2", (END, "<|a b|>"))
+
+
+def split_evenly(data: bytes, parts: int, cut: Cut) -> list[bytes]:
+    return [data[start:end] for start, end in pairwise(even_cuts(data, parts, cut))]
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, *OWN_PATTERNS])

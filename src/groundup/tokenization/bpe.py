@@ -32,7 +32,7 @@ from groundup.core.config import fingerprint
 from groundup.core.errors import ConfigError, InputError
 from groundup.core.seeds import rng
 from groundup.tokenization.acceleration import compiled_encoder, pays
-from groundup.tokenization.cutting import split_evenly, text_cut
+from groundup.tokenization.cutting import even_cuts, text_cut
 from groundup.tokenization.patterns import compile_pattern, resolve_pattern, split
 from groundup.tokenization.special_tokens import (
     allowed_names,
@@ -240,8 +240,8 @@ class BytePairTokenizer(Tokenizer):
 
     def _encode_bytes(self, data: bytes, threads: int) -> npt.NDArray[np.uint32]:
         assert self._kernels is not None
-        parts = [data] if threads == 1 else split_evenly(data, threads, text_cut(self.pattern))
-        return self._kernels.encode(parts, threads)
+        places = [0, len(data)] if threads == 1 else even_cuts(data, threads, text_cut(self.pattern))
+        return self._kernels.encode(data, places)
 
     def _normalize(self, text: str) -> str:
         return text if self.normalization is None else unicodedata.normalize(self.normalization, text)

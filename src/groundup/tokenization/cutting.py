@@ -77,14 +77,13 @@ def _is_no_blank(data: bytes) -> bool:
     return (len(data) == 4 or data.isascii()) and character not in ("", "/") and not character.isspace()
 
 
-def split_evenly(data: bytes, parts: int, cut: Cut) -> list[bytes]:
-    """UTF-8 in at most `parts` pieces of about the same size, cut at safe places."""
-    pieces, start = [], 0
+def even_cuts(data: bytes, parts: int, cut: Cut) -> list[int]:
+    """Safe places that divide UTF-8 into at most `parts` pieces of about the same size, the start and the end too."""
+    places = [0]
     for part in range(1, parts):
-        end = max(start, len(data) * part // parts)
-        window = max(start, end - SPLIT_WINDOW)
+        end = max(places[-1], len(data) * part // parts)
+        window = max(places[-1], end - SPLIT_WINDOW)
         place = cut(data[window:end])
         if place:
-            pieces.append(data[start : window + place])
-            start = window + place
-    return [*pieces, data[start:]]
+            places.append(window + place)
+    return [*places, len(data)]

@@ -7,6 +7,7 @@ fill it with the vocabulary in advance was tried and gained nothing.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ class CompiledEncoder:
     def _load_kernels(self) -> None:
         """Have all of them in memory now, not in the middle of the first long text."""
         self.is_utf8(b"")
-        self.encode([b""])
+        self.encode(b"", [0, 0])
         move_pieces(address(self._state), 0, 0)
 
     def encode_list(self, text: str) -> list[int]:
@@ -80,12 +81,30 @@ class CompiledEncoder:
         copy = None if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
         return bool(is_utf8(id(text) + BYTES_HEADER if copy is None else address(copy), len(text)))
 
-    def encode(self, parts: Sequence[bytes], threads: int = 1) -> Ids:
-        """The ids of valid UTF-8, given in parts that no pre-token spans, as one array."""
-        if len(parts) == 1:
-            return self._encode_part(parts[0])
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate([np.empty(0, np.uint32), *pool.map(self._encode_part, parts)])
+    def encode(self, text: bytes, places: Sequence[int]) -> Ids:
+        """The ids of valid UTF-8; each part between two places, which no pre-token may span, gets a thread."""
+        if len(places) == 2:
+            return self._encode_whole(text)
+        # Each part writes where it would be if every byte were a token; then they are moved together.
+        parts = [(start, end, start + 8 * number) for number, (start, end) in enumerate(pairwise(places))]
+        ids = np.empty(len(text) + 8 * len(parts), np.uint32)
+        data = text if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
+        begin = id(text) + BYTES_HEADER if isinstance(data, bytes) else address(data)
+
+        def encode_part(part: tuple[int, int, int]) -> int:
+            start, end, first = part
+            workspace = self._workspace()
+            count = workspace.encode_to(begin + start, end - start, address(ids) + 4 * first)
+            self._idle.append(workspace)
+            return count
+
+        total = 0
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for (_, _, first), count in zip(parts, list(pool.map(encode_part, parts)), strict=True):
+                ids[total : total + count] = ids[first : first + count]
+                total += count
+        ids.resize(total, refcheck=False)
+        return ids
 
     def _workspace(self) -> "_Workspace":
         try:
@@ -93,7 +112,7 @@ class CompiledEncoder:
         except IndexError:
             return _Workspace(self._state, self._whole_pieces)
 
-    def _encode_part(self, text: bytes) -> Ids:
+    def _encode_whole(self, text: bytes) -> Ids:
         workspace = self._workspace()
         ids, count = workspace.encode_bytes(text)
         if ids is workspace.short:

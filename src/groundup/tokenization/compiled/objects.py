@@ -9,6 +9,7 @@ where it is false (another interpreter, a build without the GIL) everything goes
 """
 
 import contextlib
+import ctypes
 import mmap
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from groundup.tokenization.compiled.machine import load8, load32, load64, store64
+from groundup.tokenization.compiled.machine import load32, load64, store64
 
 BYTES_HEADER, ASCII_HEADER = sys.getsizeof(b"") - 1, sys.getsizeof("") - 1
 LIST_ITEMS = 24  # offset of the pointer to a list's slots: behind reference count, type and length
@@ -89,28 +90,18 @@ def _point_to(result: int, ids: int, count: int, pointers: int, none: int) -> No
         store64(none, references - count)
 
 
-@holding_gil
-def _byte_at(place: int) -> int:
-    return load8(place)
-
-
-@holding_gil
-def _word_at(place: int) -> int:
-    return load64(place)
-
-
 def _layout_holds() -> bool:
     """Whether texts, lists and reference counts are where this module looks for them."""
     if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return False
     data, text, probe = b"bytes", "text", object()
     references = [probe, probe, probe]
-    items = _word_at(id(references) + LIST_ITEMS)
+    items = ctypes.c_int64.from_address(id(references) + LIST_ITEMS).value
     return (
-        [_byte_at(id(data) + BYTES_HEADER + at) for at in range(5)] == list(data)
-        and [_byte_at(id(text) + ASCII_HEADER + at) for at in range(4)] == list(text.encode())
-        and [_word_at(items + 8 * at) for at in range(3)] == [id(probe)] * 3
-        and _word_at(id(probe)) == sys.getrefcount(probe) - 1
+        ctypes.string_at(id(data) + BYTES_HEADER, 5) == data
+        and ctypes.string_at(id(text) + ASCII_HEADER, 4) == text.encode()
+        and list((ctypes.c_int64 * 3).from_address(items)) == [id(probe)] * 3
+        and ctypes.c_int64.from_address(id(probe)).value == sys.getrefcount(probe) - 1
     )
 
 
