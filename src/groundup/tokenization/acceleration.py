@@ -75,6 +75,14 @@ def compiled_encoder(tokenizer: "BytePairTokenizer") -> "CompiledEncoder | None"
         return None
     announce("encode_text")
     from groundup.tokenization.compiled.encoder import CompiledEncoder
+    from groundup.tokenization.compiled.layout import is_on_disk
+
+    if not is_on_disk(
+        "recover"
+    ):  # too small a task to be compiled for its own sake, but the next vocabulary loads faster
+        from groundup.tokenization.compiled.recovery import recover_pairs
+
+        recover_pairs(np.zeros(2, np.uint8), np.full(1, 2), np.full(1, 256))
 
     merges = np.array(tokenizer.merges, dtype=np.int32).reshape(-1, 2)
     ids = np.array(tokenizer.ids or range(256 + len(merges)), dtype=np.uint32)
