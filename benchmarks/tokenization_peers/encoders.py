@@ -45,7 +45,7 @@ class Ours(Encoder):
         tokenizer = load_vocabulary(vocabulary.ranks)
         tokenizer.compile()
         keywords: dict[str, Any] = {"threads": threads} if threads > 1 else {}
-        self.array_calls = {"encode_array": lambda path: tokenizer.encode_array(path.read_bytes(), **keywords)}
+        self.array_calls = {"encode_file": lambda path: tokenizer.encode_file(path, **keywords)}
         self.lists = tokenizer.encode_batch
         self.one = tokenizer.encode
         self.bytes_of_array = tokenizer.decode_bytes
@@ -145,7 +145,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 }
 # Known before anything is loaded, so that each call gets a process of its own: its cold pass is really cold.
 ARRAY_CALLS: dict[str, Sequence[str]] = {
-    "groundup": ("encode_array",),
+    "groundup": ("encode_file",),
     "gigatoken": ("encode", "encode_files", "encode_batch"),
     "fastokens": ("encode_batch_flat in pieces", "encode_batch_flat"),
     "tiktoken": ("encode_ordinary",),

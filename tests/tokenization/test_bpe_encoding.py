@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from groundup.core.errors import ConfigError, InputError
 from groundup.core.seeds import rng
 from groundup.tokenization import bpe
-from groundup.tokenization.bpe import BytePairTokenizer, merge, merge_reference
+from groundup.tokenization.bpe import BytePairTokenizer, merge
 from groundup.tokenization.bpe_training import train_bpe
+from groundup.tokenization.merge_learning import merge_reference
 from groundup.tokenization.printable_bytes import to_printable
 from groundup.tokenization.streaming import StreamDecoder
 

@@ -272,6 +272,17 @@ def test_bytes_that_are_not_utf8():
     assert kernels.encode_array(surrogate).tolist() == kernels.encode("a\ufffd\ufffd\ufffdb")
 
 
+def test_files(tmp_path):
+    kernels, path = compiled_twin(BytePairTokenizer(trained("o200k").merges, "o200k", SPECIALS)), tmp_path / "text"
+    for data in (b"", b"x", prose(20, 6000).encode(), "é<|end|>\n".encode() * 900, b"ab\xff\xe4 c" * 9):
+        path.write_bytes(data)
+        expected = kernels.encode_array(data).tolist()
+        assert kernels.encode_file(path).tolist() == expected
+        assert kernels.encode_file(path, threads=2).tolist() == expected
+        allowed = kernels.encode_array(data, allow_special=True).tolist()
+        assert kernels.encode_file(path, allow_special=True).tolist() == allowed
+
+
 def test_any_bytes_like_object_is_read():
     kernels = compiled_twin(trained("gpt2"))
     data = ("the words " * 40 + "é").encode()

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from groundup.core.config import fingerprint
 from groundup.core.errors import ConfigError, InputError
+from groundup.core.files import require_file
 from groundup.core.seeds import rng
 from groundup.tokenization.acceleration import compiled_encoder, pays
 from groundup.tokenization.cutting import even_cuts, text_cut
@@ -155,6 +156,18 @@ class BytePairTokenizer(Tokenizer):
             if special is not None:
                 ids.append(np.array([self.special_tokens[special]], dtype=np.uint32))
         return np.concatenate(ids)
+
+    def encode_file(
+        self, path: Path, *, allow_special: SpecialPolicy = False, threads: int = 1
+    ) -> npt.NDArray[np.uint32]:
+        """As `encode_array` of a file's bytes."""
+        kernels = self._kernels_for(require_file(path).stat().st_size)
+        ids = None
+        if kernels is not None and threads == 1 and not (allow_special or self.normalization):
+            ids = kernels.encode_file(path)
+        return (
+            self.encode_array(path.read_bytes(), allow_special=allow_special, threads=threads) if ids is None else ids
+        )
 
     def encode_batch(
         self, texts: Iterable[str], *, allow_special: SpecialPolicy = False, threads: int = 1
@@ -304,20 +317,6 @@ def merge(
             if (rank := ranks.get((new, ids[following]))) is not None:
                 heapq.heappush(heap, (rank, at))
     return [token for token in ids if token >= 0]
-
-
-def merge_reference(ids: list[int], merges: Iterable[tuple[int, int]]) -> list[int]:
-    """The definition: apply each merge, in the order of learning, wherever it fits. The oracle of `merge`.
-
-    It holds for merges of earlier tokens, which is what learning gives.
-    """
-    for rank, pair in enumerate(merges):
-        at = 0
-        while at < len(ids) - 1:
-            if (ids[at], ids[at + 1]) == pair:
-                ids = [*ids[:at], 256 + rank, *ids[at + 2 :]]
-            at += 1
-    return ids
 
 
 def _spell_tokens(merges: Sequence[Pair]) -> list[bytes]:

@@ -23,7 +23,7 @@ costs no more than a megabyte of short ones.
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -153,3 +153,17 @@ def join(word: Sequence[int], pair: Pair, new: int) -> list[int]:
         joined.append(new if found else word[at])
         at += 2 if found else 1
     return joined
+
+
+def merge_reference(ids: list[int], merges: Iterable[Pair]) -> list[int]:
+    """The definition: apply each merge, in the order of learning, wherever it fits. The oracle of `bpe.merge`.
+
+    It holds for merges of earlier tokens, which is what learning gives.
+    """
+    for rank, pair in enumerate(merges):
+        at = 0
+        while at < len(ids) - 1:
+            if (ids[at], ids[at + 1]) == pair:
+                ids = [*ids[:at], 256 + rank, *ids[at + 2 :]]
+            at += 1
+    return ids

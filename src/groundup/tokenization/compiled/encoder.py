@@ -5,9 +5,11 @@ The cache begins small and grows with what the text needs, because a small one s
 fill it with the vocabulary in advance was tried and gained nothing.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +106,25 @@ class CompiledEncoder:
                 ids[total : total + count] = ids[first : first + count]
                 total += count
         ids.resize(total, refcheck=False)
+        return ids
+
+    def encode_file(self, path: Path) -> Ids | None:
+        """The ids of a file, read into one array in large pages; None where it is not UTF-8 or shrinks meanwhile."""
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            text, filled = np.empty(size + PADDING, np.uint8), 0
+            while filled < size:
+                got = file.readinto(text.data[filled:size])
+                if not got:
+                    return None
+                filled += got
+        if not is_utf8(address(text), size):
+            return None
+        workspace = self._workspace()
+        ids = np.empty(size + 8, np.uint32)
+        count = workspace.encode_to(address(text), size, address(ids))
+        self._idle.append(workspace)
+        ids.resize(count, refcheck=False)
         return ids
 
     def _workspace(self) -> "_Workspace":
