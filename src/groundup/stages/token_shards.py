@@ -25,7 +25,6 @@ from groundup.core.runs import Run, finished
 from groundup.corpus.text_stream import TEXT, UNIT_BYTES, TextUnit, read_unit, text_units, units_fingerprint
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import END_OF_TEXT
-from groundup.tokenization.cutting import text_cut
 from groundup.tokenization.token_shards import (
     INDEX_NAME,
     Shard,
@@ -123,7 +122,7 @@ def encode_groups(
     missing = [number for number, shard in shards.items() if shard is None]
     if len(missing) < len(groups):
         logger.info("%d of %d shards are there already", len(groups) - len(missing), len(groups))
-    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens, tokenizer.normalization is not None)
+    cut = tokenizer.text_cut()
     stopped, bar = threading.Event(), threading.Lock()
     sizes = [sum(unit.size_bytes for unit in group) / MEGABYTE for group in groups]
     done = sum(sizes) - sum(sizes[number] for number in missing)

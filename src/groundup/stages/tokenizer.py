@@ -23,7 +23,6 @@ from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.byte_tokenizer import ByteTokenizer
 from groundup.tokenization.character_tokenizer import CharacterTokenizer
 from groundup.tokenization.config import TokenizerConfig
-from groundup.tokenization.cutting import text_cut
 from groundup.tokenization.evaluation import compare_tokenizers
 from groundup.tokenization.tokenizer import Tokenizer
 from groundup.tokenization.tokenizer_file import FILE_NAME
@@ -80,7 +79,7 @@ def run_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, threads: int
 
 
 def _texts(units: Sequence[TextUnit], tokenizer: BytePairTokenizer) -> Iterator[str]:
-    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens, tokenizer.normalization is not None)
+    cut = tokenizer.text_cut()
     for unit in units:
         yield from (data.decode() for data in read_unit(unit, cut, SAMPLE_BLOCK_BYTES))
 

@@ -77,9 +77,8 @@ def compiled_encoder(tokenizer: "BytePairTokenizer") -> "CompiledEncoder | None"
     from groundup.tokenization.compiled.encoder import CompiledEncoder
     from groundup.tokenization.compiled.layout import is_on_disk
 
-    if not is_on_disk(
-        "recover"
-    ):  # too small a task to be compiled for its own sake, but the next vocabulary loads faster
+    # Reading a rank file is too small a task to be compiled for its own sake, but the next one is read faster.
+    if not is_on_disk("recover"):
         from groundup.tokenization.compiled.recovery import recover_pairs
 
         recover_pairs(np.zeros(2, np.uint8), np.full(1, 2), np.full(1, 256))

@@ -33,7 +33,7 @@ from groundup.core.errors import ConfigError, InputError
 from groundup.core.files import require_file
 from groundup.core.seeds import rng
 from groundup.tokenization.acceleration import compiled_encoder, pays
-from groundup.tokenization.cutting import even_cuts, text_cut
+from groundup.tokenization.cutting import Cut, even_cuts, text_cut
 from groundup.tokenization.patterns import compile_pattern, resolve_pattern, split
 from groundup.tokenization.special_tokens import (
     allowed_names,
@@ -185,6 +185,10 @@ class BytePairTokenizer(Tokenizer):
         from groundup.tokenization.streaming import encode_parts
 
         return encode_parts(self, parts, allow_special)
+
+    def text_cut(self) -> Cut:
+        """What finds where a text may be cut without changing its tokens, special ones included."""
+        return text_cut(self.pattern, self.special_tokens, self.normalization is not None)
 
     def compile(self) -> bool:
         """Load the compiled kernels now rather than when enough text has come; False where a pattern of the user's own

@@ -8,7 +8,6 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from groundup.tokenization.cutting import text_cut
 from groundup.tokenization.tokenizer import SpecialPolicy, Tokenizer
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ LEAST = 4096  # bytes that are collected before a cut is looked for
 
 def encode_parts(tokenizer: "BytePairTokenizer", parts: Iterable[str], allow_special: SpecialPolicy) -> Iterator[int]:
     """The ids of the text that the parts make together, wherever it was divided."""
-    cut = text_cut(tokenizer.pattern, tokenizer.special_tokens, tokenizer.normalization is not None)
+    cut = tokenizer.text_cut()
     held, size, wanted = [], 0, LEAST
     for part in parts:
         held.append(part)

@@ -11,7 +11,7 @@ from groundup.tokenization.compiled.counting import count_text, enter_counts, li
 from groundup.tokenization.compiled.encoder import length_masks
 from groundup.tokenization.compiled.encoding import move_pieces
 from groundup.tokenization.compiled.machine import PADDING
-from groundup.tokenization.compiled.objects import BYTES_HEADER, LAYOUT_HOLDS, address, zeroed
+from groundup.tokenization.compiled.objects import address, bytes_address, zeroed
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.unicode_classes import class_table
 
@@ -41,8 +41,7 @@ class PieceCounter:
 
     def add_part(self, text: bytes, start: int, end: int) -> None:
         """Count the pre-tokens of text[start:end]."""
-        copy = None if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
-        begin = id(text) + BYTES_HEADER if copy is None else address(copy)
+        begin = bytes_address(text)
         while start < end:
             count_text(address(self._state), begin + start, end - start)
             start += int(self._state[layout.CONSUMED])

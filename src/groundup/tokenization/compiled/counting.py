@@ -4,13 +4,11 @@ A slot is | lo | hi | count | offset in the arena |; the arena holds the bytes o
 any length. The table is never emptied, so a full one stops the kernel and the caller makes it larger.
 """
 
-from groundup.tokenization.compiled.blocks import BLOCK
-from groundup.tokenization.compiled.encoding import copy_tail, find_in_tail, find_starts, key_of, look_up, same_bytes
+from groundup.tokenization.compiled.encoding import find_chunk, key_of, look_up, same_bytes
 from groundup.tokenization.compiled.layout import (
     ARENA,
     ARENA_LIMIT,
     ARENA_USED,
-    CHUNK,
     CONSUMED,
     ELSEWHERE,
     GOLDEN,
@@ -26,7 +24,6 @@ from groundup.tokenization.compiled.layout import (
     SHORT,
     SLOT,
     STARTS,
-    TAIL_BYTES,
     compiled,
     field,
     set_field,
@@ -41,12 +38,7 @@ def count_text(state: int, text: int, size: int) -> None:
     while at < size:
         if field(state, PIECES_USED) + MOST_TOKENS > field(state, PIECES_LIMIT):
             break
-        base = text
-        if size - at >= TAIL_BYTES:
-            tokens = find_starts(state, text, at, size, min(at + CHUNK, size - TAIL_BYTES + BLOCK))
-        else:
-            base = copy_tail(state, text, at, size)
-            tokens = find_in_tail(state, base, at, size)
+        base, tokens = find_chunk(state, text, at, size)
         behind = load64(field(state, STARTS) + 8 * tokens)
         if field(state, ARENA_USED) + (behind - at) > field(state, ARENA_LIMIT):
             break

@@ -19,7 +19,14 @@ from groundup.tokenization.compiled.encoding import encode_text, enter_pieces, m
 from groundup.tokenization.compiled.layout import SLOT
 from groundup.tokenization.compiled.machine import PADDING
 from groundup.tokenization.compiled.merging import SCANNED, add_merges, pair_tables
-from groundup.tokenization.compiled.objects import ASCII_HEADER, BYTES_HEADER, LAYOUT_HOLDS, Integers, address, zeroed
+from groundup.tokenization.compiled.objects import (
+    ASCII_HEADER,
+    LAYOUT_HOLDS,
+    Integers,
+    address,
+    bytes_address,
+    zeroed,
+)
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.compiled.utf8 import is_utf8
 from groundup.tokenization.tokenizer import to_utf8
@@ -80,8 +87,7 @@ class CompiledEncoder:
 
     def is_utf8(self, text: bytes) -> bool:
         """Whether bytes are what the other methods take."""
-        copy = None if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
-        return bool(is_utf8(id(text) + BYTES_HEADER if copy is None else address(copy), len(text)))
+        return bool(is_utf8(bytes_address(text), len(text)))
 
     def encode(self, text: bytes, places: Sequence[int]) -> Ids:
         """The ids of valid UTF-8; each part between two places, which no pre-token may span, gets a thread."""
@@ -90,8 +96,7 @@ class CompiledEncoder:
         # Each part writes where it would be if every byte were a token; then they are moved together.
         parts = [(start, end, start + 8 * number) for number, (start, end) in enumerate(pairwise(places))]
         ids = np.empty(len(text) + 8 * len(parts), np.uint32)
-        data = text if LAYOUT_HOLDS else np.frombuffer(text, np.uint8)
-        begin = id(text) + BYTES_HEADER if isinstance(data, bytes) else address(data)
+        begin = bytes_address(text)
 
         def encode_part(part: tuple[int, int, int]) -> int:
             start, end, first = part
@@ -165,10 +170,7 @@ class _Workspace:
 
     def encode_bytes(self, text: bytes) -> tuple[Ids, int]:
         """The ids of valid UTF-8: a buffer, and how many of its words they are."""
-        if LAYOUT_HOLDS and type(text) is bytes:
-            return self.encode(id(text) + BYTES_HEADER, len(text))
-        copy = np.frombuffer(text, np.uint8)
-        return self.encode(address(copy), len(copy))
+        return self.encode(bytes_address(text), len(text))
 
     def encode(self, start: int, size: int) -> tuple[Ids, int]:
         """As `encode_bytes`, for bytes at an address."""

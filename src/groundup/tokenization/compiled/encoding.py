@@ -74,18 +74,22 @@ def encode_text(state: int, text: int, size: int, out: int) -> int:
             break
         if field(state, ARENA_USED) + ARENA_RESERVE > field(state, ARENA_LIMIT):
             break
-        base = text
-        if size - at >= TAIL_BYTES:
-            tokens = find_starts(state, text, at, size, min(at + CHUNK, size - TAIL_BYTES + BLOCK))
-        else:
-            base = copy_tail(state, text, at, size)
-            tokens = find_in_tail(state, base, at, size)
+        base, tokens = find_chunk(state, text, at, size)
         look_up(state, base, tokens)
         written = _emit(state, base, tokens, written)
         at = load64(field(state, STARTS) + 8 * tokens)
     set_field(state, CONSUMED, at)
     count = (written - out) >> 2
     return count if at == size else ~count
+
+
+@compiled
+def find_chunk(state: int, text: int, at: int, size: int) -> tuple[int, int]:
+    """Find the pre-tokens of the next chunk; returns the address at which its text seems to begin, and how many."""
+    if size - at >= TAIL_BYTES:
+        return text, find_starts(state, text, at, size, min(at + CHUNK, size - TAIL_BYTES + BLOCK))
+    base = copy_tail(state, text, at, size)
+    return base, find_in_tail(state, base, at, size)
 
 
 @compiled

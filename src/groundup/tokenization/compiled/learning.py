@@ -93,9 +93,10 @@ def learn(text: Bytes, lengths: Int64s, weights: Int64s, number: int, floor: int
         heap = heap_room(heap, queued + one + two)
         behind_first, before_first = placed, _file(placed, found, two, floor, at, places, behind, tokens, False)
         placed = _file(before_first, found, one, floor, at, places, before, tokens, True)
-        used = _enter_behind(pairs, used, right, new, two, floor, behind, behind_first)
-        used = _enter_before(pairs, used, left, new, one, floor, before, before_first)
-        queued = _queue(heap, queued, pairs, new, one, two, before, behind, tokens)
+        used = _enter(pairs, used, right, new, two, floor, behind, behind_first, False)
+        used = _enter(pairs, used, left, new, one, floor, before, before_first, True)
+        queued = _queue(heap, queued, pairs, new, two, behind, tokens, False)
+        queued = _queue(heap, queued, pairs, new, one, before, tokens, True)
         done += 1
         shared[DONE] = done
     return merges[:done]
@@ -224,41 +225,36 @@ def _file(
 
 
 @compiled
-def _enter_behind(
-    pairs: Int64s, used: int, right: int, new: int, two: int, floor: int, behind: Neighbours, first: int
-) -> int:
-    for index in range(two):
-        symbol = np.int64(behind.distinct[index])
-        weight = behind.weight[symbol]
-        slot = find_pair(pairs, right << 32 | symbol)
-        if pairs[slot, PAIR] != 0:
-            pairs[slot, COUNT] -= weight
-        if weight < floor:
-            continue
-        slot = find_pair(pairs, new << 32 | symbol)
-        end = behind.number[symbol]
-        pairs[slot, PAIR], pairs[slot, COUNT] = (new << 32 | symbol) + 1, weight
-        pairs[slot, PLACES] = first << 32 | end - first
-        first = end
-        used += 1
-    return used
+def _pair(token: int, symbol: int, is_before: bool) -> int:
+    """A token and its neighbour in the order of the text."""
+    return symbol << 32 | token if is_before else token << 32 | symbol
 
 
 @compiled
-def _enter_before(
-    pairs: Int64s, used: int, left: int, new: int, one: int, floor: int, before: Neighbours, first: int
+def _enter(
+    pairs: Int64s,
+    used: int,
+    old: int,
+    new: int,
+    distinct: int,
+    floor: int,
+    side: Neighbours,
+    first: int,
+    is_before: bool,
 ) -> int:
-    for index in range(one):
-        symbol = np.int64(before.distinct[index])
-        weight = before.weight[symbol]
-        slot = find_pair(pairs, symbol << 32 | left)
+    """Take from the pairs of the old token what the new one has now; returns how many pairs the table holds."""
+    for index in range(distinct):
+        symbol = np.int64(side.distinct[index])
+        weight = side.weight[symbol]
+        slot = find_pair(pairs, _pair(old, symbol, is_before))
         if pairs[slot, PAIR] != 0:
             pairs[slot, COUNT] -= weight
         if weight < floor:
             continue
-        slot = find_pair(pairs, symbol << 32 | new)
-        end = before.number[symbol]
-        pairs[slot, PAIR], pairs[slot, COUNT] = (symbol << 32 | new) + 1, weight
+        pair = _pair(new, symbol, is_before)
+        slot = find_pair(pairs, pair)
+        end = side.number[symbol]
+        pairs[slot, PAIR], pairs[slot, COUNT] = pair + 1, weight
         pairs[slot, PLACES] = first << 32 | end - first
         first = end
         used += 1
@@ -271,21 +267,16 @@ def _queue(
     queued: int,
     pairs: Int64s,
     new: int,
-    one: int,
-    two: int,
-    before: Neighbours,
-    behind: Neighbours,
+    distinct: int,
+    side: Neighbours,
     tokens: Tokens,
+    is_before: bool,
 ) -> int:
-    """Put the new pairs into the heap with their true counts, and clear the sides for the next round."""
-    for index in range(two):
-        symbol = np.int64(behind.distinct[index])
-        behind.weight[symbol], behind.number[symbol] = 0, 0
-        queued = push(heap, queued, pairs, new << 32 | symbol, tokens)
-    for index in range(one):
-        symbol = np.int64(before.distinct[index])
-        before.weight[symbol], before.number[symbol] = 0, 0
-        queued = push(heap, queued, pairs, symbol << 32 | new, tokens)
+    """Put the new pairs of a side into the heap with their true counts, and clear the side for the next round."""
+    for index in range(distinct):
+        symbol = np.int64(side.distinct[index])
+        side.weight[symbol], side.number[symbol] = 0, 0
+        queued = push(heap, queued, pairs, _pair(new, symbol, is_before), tokens)
     return queued
 
 

@@ -39,6 +39,13 @@ def address(array: npt.NDArray[np.generic]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+def bytes_address(text: bytes) -> int:
+    """Where a text's bytes begin; the caller keeps the text."""
+    if LAYOUT_HOLDS and type(text) is bytes:
+        return id(text) + BYTES_HEADER
+    return address(np.frombuffer(text, np.uint8))  # looks at the same memory, the slow way to ask where it is
+
+
 def zeroed(words: int) -> npt.NDArray[np.int64]:
     """Zeroed memory for a table that is read at random: in large pages where the system has them.
 
