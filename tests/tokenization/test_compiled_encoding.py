@@ -283,6 +283,21 @@ def test_files(tmp_path):
         assert kernels.encode_file(path, allow_special=True).tolist() == allowed
 
 
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "digits"])
+def test_files_in_parts(tmp_path, monkeypatch, pattern):
+    """Wherever a part ends, also where a cut is far or nowhere, and where a character is broken."""
+    from groundup.tokenization.compiled import encoder
+
+    kernels, path = compiled_twin(trained(pattern)), tmp_path / "text"
+    unbroken = "日本語" * 300 + "x" * 2000 + "\n" * 700 + " " * 500
+    text = (prose(21, 5000) + unbroken + prose(22, 3000)).encode()
+    for part in (7, 64, 1000):
+        monkeypatch.setattr(encoder, "PART", part)
+        for data in (text, text[:3000] + b"\xe4" + text[3000:], unbroken.encode()):
+            path.write_bytes(data)
+            assert kernels.encode_file(path).tolist() == kernels.encode_array(data).tolist()
+
+
 def test_any_bytes_like_object_is_read():
     kernels = compiled_twin(trained("gpt2"))
     data = ("the words " * 40 + "é").encode()

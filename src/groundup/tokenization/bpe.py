@@ -162,12 +162,11 @@ class BytePairTokenizer(Tokenizer):
     ) -> npt.NDArray[np.uint32]:
         """As `encode_array` of a file's bytes."""
         kernels = self._kernels_for(require_file(path).stat().st_size)
-        ids = None
         if kernels is not None and threads == 1 and not (allow_special or self.normalization):
-            ids = kernels.encode_file(path)
-        return (
-            self.encode_array(path.read_bytes(), allow_special=allow_special, threads=threads) if ids is None else ids
-        )
+            ids = kernels.encode_file(path, text_cut(self.pattern))
+            if ids is not None:
+                return ids
+        return self.encode_array(path.read_bytes(), allow_special=allow_special, threads=threads)
 
     def encode_batch(
         self, texts: Iterable[str], *, allow_special: SpecialPolicy = False, threads: int = 1

@@ -6,8 +6,9 @@ fill it with the vocabulary in advance was tried and gained nothing.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,14 +30,17 @@ from groundup.tokenization.compiled.objects import (
 )
 from groundup.tokenization.compiled.scanner import PATTERN_CODES
 from groundup.tokenization.compiled.utf8 import is_utf8
+from groundup.tokenization.cutting import Cut
 from groundup.tokenization.tokenizer import to_utf8
 from groundup.tokenization.unicode_classes import class_table
 
 Ids = npt.NDArray[np.uint32]
 FIRST_SLOTS, MOST_SLOTS = 1 << 15, 1 << 20  # of a cache, 32 bytes each; a full one of the largest starts afresh
 FILLED = 0.6  # of the slots at most
-BYTES_PER_SLOT = 256  # of the text that follows, when a cache that is full gets a larger table
+BYTES_PER_SLOT = 128  # of a text, by which the first size of its cache is chosen
 ARENA_WORDS = 4  # per slot, for ids and bytes that do not fit into it
+PART = 1 << 18  # bytes of a file that are read at once; with their ids they fit into the second-level cache
+CUT_WINDOWS = (256, 4096, 65_536)  # bytes at the end of a part in which a cut is looked for
 SHORT_TEXT = 4096  # bytes of text up to which the output buffer is kept
 
 
@@ -101,6 +105,7 @@ class CompiledEncoder:
         def encode_part(part: tuple[int, int, int]) -> int:
             start, end, first = part
             workspace = self._workspace()
+            workspace.expect(end - start)
             count = workspace.encode_to(begin + start, end - start, address(ids) + 4 * first)
             self._idle.append(workspace)
             return count
@@ -113,22 +118,25 @@ class CompiledEncoder:
         ids.resize(total, refcheck=False)
         return ids
 
-    def encode_file(self, path: Path) -> Ids | None:
-        """The ids of a file, read into one array in large pages; None where it is not UTF-8 or shrinks meanwhile."""
+    def encode_file(self, path: Path, cut: Cut) -> Ids | None:
+        """The ids of a file, read in parts that end where `cut` says; None where it is not UTF-8 or shrinks meanwhile.
+
+        A part stays in the processor's caches, and memory that is new costs more than reading: the first touch of a
+        page takes as long as encoding it.
+        """
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            text, filled = np.empty(size + PADDING, np.uint8), 0
-            while filled < size:
-                got = file.readinto(text.data[filled:size])
-                if not got:
-                    return None
-                filled += got
-        if not is_utf8(address(text), size):
+            ids, count, rest = np.empty(size + 8, np.uint32), 0, size
+            workspace = self._workspace()
+            workspace.expect(size)
+            for part, length in _parts_of(file, size, cut):
+                if not is_utf8(part, length):
+                    break
+                count += workspace.encode_to(part, length, address(ids) + 4 * count)
+                rest -= length
+            self._idle.append(workspace)
+        if rest:
             return None
-        workspace = self._workspace()
-        ids = np.empty(size + 8, np.uint32)
-        count = workspace.encode_to(address(text), size, address(ids))
-        self._idle.append(workspace)
         ids.resize(count, refcheck=False)
         return ids
 
@@ -178,7 +186,8 @@ class _Workspace:
             count = encode_text(self.address, start, size, self._short_address)
             if count >= 0:
                 return self.short, count
-            self._make_room(size)
+            self._make_room()
+        self.expect(size)
         ids = np.empty(size + 8, np.uint32)
         return ids, self.encode_to(start, size, address(ids))
 
@@ -191,20 +200,27 @@ class _Workspace:
                 return count + written
             count += ~written
             at += int(self.state[layout.CONSUMED])
-            self._make_room(size - at)
+            self._make_room()
 
-    def _make_room(self, rest: int) -> None:
-        """A larger cache, up to `MOST_SLOTS`; then an empty one, so memory is bounded. `rest` bytes of text follow."""
-        pieces, arena = self._pieces, self._arena
-        slots = len(pieces) * 8 // SLOT
-        if 2 * slots > MOST_SLOTS:
-            self._start_afresh(slots)
-            return
-        wanted = min(max(2 * slots, 1 << (rest // BYTES_PER_SLOT).bit_length()), MOST_SLOTS)
-        larger = np.empty(ARENA_WORDS * wanted + len(arena), np.uint32)
+    def expect(self, size: int) -> None:
+        """A cache large enough for most texts of so many bytes, rather than growing on the way."""
+        wanted = min(1 << (size // BYTES_PER_SLOT).bit_length(), MOST_SLOTS)
+        if wanted > self._slots:
+            self._grow(wanted)
+
+    def _make_room(self) -> None:
+        """A larger cache, up to `MOST_SLOTS`; then an empty one, so memory is bounded."""
+        if self._slots < MOST_SLOTS:
+            self._grow(2 * self._slots)
+        else:
+            self._start_afresh(self._slots)
+
+    def _grow(self, slots: int) -> None:
+        pieces, arena, before = self._pieces, self._arena, self._slots
+        larger = np.empty(ARENA_WORDS * slots + len(arena), np.uint32)
         larger[: len(arena)] = arena
-        self._set_pieces(zeroed(wanted * SLOT // 8), larger)
-        move_pieces(self.address, address(pieces), slots)
+        self._set_pieces(zeroed(slots * SLOT // 8), larger)
+        move_pieces(self.address, address(pieces), before)
 
     def _start_afresh(self, slots: int) -> None:
         """A cache of the pieces that must be there, because no merging makes them."""
@@ -220,12 +236,40 @@ class _Workspace:
 
     def _set_pieces(self, pieces: npt.NDArray[np.int64], arena: npt.NDArray[np.uint32]) -> None:
         self._pieces, self._arena = pieces, arena
-        slots = len(pieces) * 8 // SLOT
+        self._slots = len(pieces) * 8 // SLOT
         self.state[layout.PIECES] = address(pieces)
-        self.state[layout.PIECES_SHIFT] = layout.shift_of(slots)
-        self.state[layout.PIECES_LIMIT] = int(FILLED * slots)
+        self.state[layout.PIECES_SHIFT] = layout.shift_of(self._slots)
+        self.state[layout.PIECES_LIMIT] = int(FILLED * self._slots)
         self.state[layout.ARENA] = address(arena)
         self.state[layout.ARENA_LIMIT] = len(arena)
+
+
+def _parts_of(file: FileIO, size: int, cut: Cut) -> Iterator[tuple[int, int]]:
+    """Address and length of each part of a file, good until the next is asked for; ends early where the file does."""
+    buffer, held, left = np.empty(PART + PADDING, np.uint8), 0, size
+    while left:
+        room = len(buffer) - PADDING
+        if held == room:  # a long text without a place to cut
+            buffer = np.concatenate([buffer, np.empty(room, np.uint8)])
+            continue
+        got = file.readinto(buffer.data[held : min(room, held + left)])
+        if not got:
+            return
+        held, left = held + got, left - got
+        place = _last_cut(buffer.data[:held], cut) if left else held
+        if place:
+            yield address(buffer), place
+            buffer[: held - place] = buffer[place:held]
+            held -= place
+
+
+def _last_cut(data: memoryview, cut: Cut) -> int:
+    for window in CUT_WINDOWS:
+        start = max(0, len(data) - window)
+        place = cut(bytes(data[start:]))
+        if place:
+            return start + place
+    return 0
 
 
 def length_masks() -> npt.NDArray[np.int64]:
