@@ -39,7 +39,7 @@ def claim_memory(size: int = 1 << 29) -> None:
     """
     half = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE // 2
     size = min(size, half) // mmap.PAGESIZE * mmap.PAGESIZE
-    with mmap.mmap(-1, size) as memory:
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         memory[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
