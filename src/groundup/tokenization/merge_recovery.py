@@ -77,6 +77,7 @@ def _recover_compiled(ranks: Mapping[bytes, int]) -> Recovered:
     made = made[np.argsort(numbers[made])]
     renumbered = np.arange(int(numbers.max()) + 1)
     renumbered[numbers[made]] = 256 + np.arange(len(made))
-    merges = [(left, right) for left, right in renumbered[pairs[made]].tolist()]
+    left, right = renumbered[pairs[made]].T.tolist()
     unmade = np.flatnonzero(pairs[:, 0] < 0).tolist()
-    return Recovered(merges, [tokens[index] for index in made.tolist()], [tokens[index] for index in unmade])
+    made_tokens, unmade_tokens = ([tokens[index] for index in found] for found in (made.tolist(), unmade))
+    return Recovered(list(zip(left, right, strict=True)), made_tokens, unmade_tokens)

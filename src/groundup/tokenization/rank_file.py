@@ -95,7 +95,7 @@ def _read_ranks(path: Path) -> dict[bytes, int]:
     for number, line in enumerate(lines, 1):
         try:
             encoded, rank = line.split()
-            token = base64.b64decode(encoded, validate=True)
+            token = binascii.a2b_base64(encoded, strict_mode=True)
             if token in ranks or not token:
                 raise InputError(f"{path} line {number} has a token that is {'there already' if token else 'empty'}.")
             ranks[token] = int(rank)

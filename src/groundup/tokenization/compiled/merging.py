@@ -3,7 +3,8 @@
 A pre-token of up to `SCANNED` bytes has a symbol and a key for each byte, and one mask of the symbols that are still
 there. The key is | rank of the pair that begins here | here |, so the least key names the pair to join, the leftmost of
 equals; 16 keys are compared at once. Joining writes the new symbol over the left one and clears the bit of the right
-one; the neighbours are the next set bits. Longer pre-tokens, where looking at every key would be quadratic, use a heap.
+one; the neighbours are the next set bits. The least of the keys that stay is sought before the two new ones are looked
+up, so that the processor does both at once. Longer pre-tokens, where all keys would be quadratic, use a heap.
 """
 
 import numpy as np
@@ -46,7 +47,7 @@ NEVER = 0xFFFFFFFF
 
 def pair_tables(merges: int) -> dict[int, npt.NDArray[np.generic]]:
     """Empty tables with room for so many merges."""
-    bits = max(10, (2 * merges).bit_length())
+    bits = max(10, (merges * 5 // 4).bit_length())  # the denser, the more of it stays in the caches
     return {
         BYTE_PAIRS: np.full(1 << 16, NO_RANK, np.uint32),
         BITMAP: np.zeros((1 << BITMAP_BITS) // 8, np.uint8),
@@ -63,34 +64,43 @@ def merge_piece(state: int, text: int, size: int, out: int) -> int:
     keys = symbols + 4 * SCANNED
     _start(state, text, size, symbols, keys)
     alive = (1 << (size - 1) << 1) - 1
-    while True:
-        best = least32(keys)
-        for block in range(LANES, size, LANES):
-            best = min(best, least32(keys + 4 * block))
-        if best >= NO_RANK << PLACE_BITS:
-            break
+    best = _least_key(keys, size)
+    while best < NO_RANK << PLACE_BITS:
         rank, at = best >> PLACE_BITS, best & (SCANNED - 1)
         behind = alive & -(2 << at)
         second = lowest_bit(behind)
         behind &= behind - 1
         alive &= ~(1 << second)
-        store32(keys + 4 * second, NEVER)
-        store32(symbols + 4 * at, rank)
-        key = NEVER
-        if behind != 0:
-            key = pair_rank(state, rank, load32(symbols + 4 * lowest_bit(behind))) << PLACE_BITS | at
-        store32(keys + 4 * at, key)
         before = alive & ((1 << at) - 1)
+        previous = highest_bit(before | 1)
+        store32(symbols + 4 * at, rank)
+        store32(keys + 4 * previous, NEVER)
+        store32(keys + 4 * at, NEVER)
+        store32(keys + 4 * second, NEVER)
+        best = _least_key(keys, size)
         if before != 0:
-            previous = highest_bit(before)
             key = pair_rank(state, load32(symbols + 4 * previous), rank) << PLACE_BITS | previous
             store32(keys + 4 * previous, key)
+            best = min(best, key)
+        if behind != 0:
+            key = pair_rank(state, rank, load32(symbols + 4 * lowest_bit(behind))) << PLACE_BITS | at
+            store32(keys + 4 * at, key)
+            best = min(best, key)
     ids, count = field(state, IDS), 0
     while alive != 0:
         store32(out + 4 * count, load32(ids + 4 * load32(symbols + 4 * lowest_bit(alive))))
         alive &= alive - 1
         count += 1
     return count
+
+
+@compiled
+def _least_key(keys: int, size: int) -> int:
+    """The least of the first `size` keys."""
+    best = least32(keys)
+    for block in range(LANES, size, LANES):
+        best = min(best, least32(keys + 4 * block))
+    return best
 
 
 @compiled
