@@ -292,10 +292,11 @@ def test_files_in_parts(tmp_path, monkeypatch, pattern):
     unbroken = "日本語" * 300 + "x" * 2000 + "\n" * 700 + " " * 500
     text = (prose(21, 5000) + unbroken + prose(22, 3000)).encode()
     for part in (7, 64, 1000):
-        monkeypatch.setattr(encoder, "PART", part)
+        monkeypatch.setattr(encoder, "PIECE", part)
         for data in (text, text[:3000] + b"\xe4" + text[3000:], unbroken.encode()):
             path.write_bytes(data)
-            assert kernels.encode_file(path).tolist() == kernels.encode_array(data).tolist()
+            for threads in (1, 2, 3):
+                assert kernels.encode_file(path, threads=threads).tolist() == kernels.encode_array(data).tolist()
 
 
 def test_any_bytes_like_object_is_read():

@@ -162,8 +162,8 @@ class BytePairTokenizer(Tokenizer):
     ) -> npt.NDArray[np.uint32]:
         """As `encode_array` of a file's bytes."""
         kernels = self._kernels_for(require_file(path).stat().st_size)
-        if kernels is not None and threads == 1 and not (allow_special or self.normalization):
-            ids = kernels.encode_file(path, text_cut(self.pattern))
+        if kernels is not None and not (allow_special or self.normalization):
+            ids = kernels.encode_file(path, text_cut(self.pattern), threads)
             if ids is not None:
                 return ids
         return self.encode_array(path.read_bytes(), allow_special=allow_special, threads=threads)

@@ -5,8 +5,7 @@ The cache begins small and grows with what the text needs, because a small one s
 fill it with the vocabulary in advance was tried and gained nothing.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from itertools import pairwise
@@ -39,8 +38,8 @@ FIRST_SLOTS, MOST_SLOTS = 1 << 15, 1 << 20  # of a cache, 32 bytes each; a full 
 FILLED = 0.6  # of the slots at most
 BYTES_PER_SLOT = 128  # of a text, by which the first size of its cache is chosen
 ARENA_WORDS = 4  # per slot, for ids and bytes that do not fit into it
-PART = 1 << 18  # bytes of a file that are read at once; with their ids they fit into the second-level cache
-CUT_WINDOWS = (256, 4096, 65_536)  # bytes at the end of a part in which a cut is looked for
+PIECE = 1 << 18  # bytes of a file that are read at once; with their ids they fit into the second-level cache
+CUT_WINDOWS = (256, 4096, 65_536)  # bytes at the end of a piece in which a cut is looked for
 SHORT_TEXT = 4096  # bytes of text up to which the output buffer is kept
 
 
@@ -97,47 +96,67 @@ class CompiledEncoder:
         """The ids of valid UTF-8; each part between two places, which no pre-token may span, gets a thread."""
         if len(places) == 2:
             return self._encode_whole(text)
-        # Each part writes where it would be if every byte were a token; then they are moved together.
-        parts = [(start, end, start + 8 * number) for number, (start, end) in enumerate(pairwise(places))]
-        ids = np.empty(len(text) + 8 * len(parts), np.uint32)
         begin = bytes_address(text)
 
-        def encode_part(part: tuple[int, int, int]) -> int:
+        def encode_part(workspace: _Workspace, start: int, end: int, out: int) -> int:
+            return workspace.encode_to(begin + start, end - start, out)
+
+        ids = self._encode_parts(places, encode_part)
+        assert ids is not None
+        return ids
+
+    def encode_file(self, path: Path, cut: Cut, threads: int = 1) -> Ids | None:
+        """The ids of a file, read in pieces that end where `cut` says; None where it is not UTF-8 or shrinks meanwhile.
+
+        A piece stays in the processor's caches, and memory that is new costs more than reading: the first touch of a
+        page takes as long as encoding it.
+        """
+
+        def encode_part(workspace: _Workspace, start: int, end: int, out: int) -> int | None:
+            count = 0
+            with open(path, "rb", buffering=0) as file:
+                file.seek(start)
+                for piece, size in _pieces_of(file, end - start, cut):
+                    if not is_utf8(piece, size):
+                        return None
+                    count += workspace.encode_to(piece, size, out + 4 * count)
+                    start += size
+            return count if start == end else None
+
+        return self._encode_parts(_file_cuts(path, threads, cut), encode_part)
+
+    def _encode_parts(
+        self, places: Sequence[int], encode_part: "Callable[[_Workspace, int, int, int], int | None]"
+    ) -> Ids | None:
+        """What `encode_part(workspace, start, end, out)` writes for each part, a thread each, in one array.
+
+        It returns how many ids it wrote, or None if it cannot; then that is the answer.
+        """
+        # Each part writes where it would be if every byte were a token; then they are moved together.
+        parts = [(start, end, start + 8 * number) for number, (start, end) in enumerate(pairwise(places))]
+        ids = np.empty(places[-1] + 8 * len(parts), np.uint32)
+
+        def run(part: tuple[int, int, int]) -> int | None:
             start, end, first = part
             workspace = self._workspace()
             workspace.expect(end - start)
-            count = workspace.encode_to(begin + start, end - start, address(ids) + 4 * first)
+            count = encode_part(workspace, start, end, address(ids) + 4 * first)
             self._idle.append(workspace)
             return count
 
+        if len(parts) == 1:
+            counts = [run(parts[0])]
+        else:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                counts = list(pool.map(run, parts))
         total = 0
-        with ThreadPoolExecutor(len(parts)) as pool:
-            for (_, _, first), count in zip(parts, list(pool.map(encode_part, parts)), strict=True):
+        for (_, _, first), count in zip(parts, counts, strict=True):
+            if count is None:
+                return None
+            if first != total:
                 ids[total : total + count] = ids[first : first + count]
-                total += count
+            total += count
         ids.resize(total, refcheck=False)
-        return ids
-
-    def encode_file(self, path: Path, cut: Cut) -> Ids | None:
-        """The ids of a file, read in parts that end where `cut` says; None where it is not UTF-8 or shrinks meanwhile.
-
-        A part stays in the processor's caches, and memory that is new costs more than reading: the first touch of a
-        page takes as long as encoding it.
-        """
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            ids, count, rest = np.empty(size + 8, np.uint32), 0, size
-            workspace = self._workspace()
-            workspace.expect(size)
-            for part, length in _parts_of(file, size, cut):
-                if not is_utf8(part, length):
-                    break
-                count += workspace.encode_to(part, length, address(ids) + 4 * count)
-                rest -= length
-            self._idle.append(workspace)
-        if rest:
-            return None
-        ids.resize(count, refcheck=False)
         return ids
 
     def _workspace(self) -> "_Workspace":
@@ -244,9 +263,24 @@ class _Workspace:
         self.state[layout.ARENA_LIMIT] = len(arena)
 
 
-def _parts_of(file: FileIO, size: int, cut: Cut) -> Iterator[tuple[int, int]]:
-    """Address and length of each part of a file, good until the next is asked for; ends early where the file does."""
-    buffer, held, left = np.empty(PART + PADDING, np.uint8), 0, size
+def _file_cuts(path: Path, threads: int, cut: Cut) -> list[int]:
+    """Safe places that divide a file into at most so many parts of about the same size, the start and the end too."""
+    places, size = [0], path.stat().st_size
+    with open(path, "rb") as file:
+        for number in range(1, threads):
+            end = size * number // threads
+            start = max(places[-1], end - CUT_WINDOWS[-1])
+            file.seek(start)
+            place = _last_cut(memoryview(file.read(end - start)), cut)
+            if place:
+                places.append(start + place)
+    return [*places, size]
+
+
+def _pieces_of(file: FileIO, size: int, cut: Cut) -> Iterator[tuple[int, int]]:
+    """Address and length of each piece of the next `size` bytes, good until the next one is asked for; ends early where
+    the file does."""
+    buffer, held, left = np.empty(PIECE + PADDING, np.uint8), 0, size
     while left:
         room = len(buffer) - PADDING
         if held == room:  # a long text without a place to cut
