@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tiny_decoders import SHAPES, tiny_config, tiny_decoder, tiny_tokens
 from torch import Tensor
 
-from groundup.models.cache import KVCache
 from groundup.models.decoder import Decoder
 
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -19,7 +18,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
 def test_a_token_at_a_time_with_the_cache_is_the_full_forward(shape: dict[str, Any]) -> None:
     decoder, tokens_BT = tiny_decoder(**shape), tiny_tokens(3, 25)
-    cache = KVCache(decoder.config, 3, 25, torch.float32)
+    cache = decoder.new_cache(3, 25)
     steps = [decoder(tokens_BT[:, t : t + 1], torch.full((3, 1), t), cache) for t in range(25)]
     torch.testing.assert_close(torch.cat(steps, dim=1), decoder(tokens_BT), atol=1e-5, rtol=0)
 
@@ -34,7 +33,7 @@ def test_prompts_of_different_lengths_share_a_cache(lengths: list[int], new: int
     for row, length in enumerate(lengths):
         prompts[row, length:] = 0  # padding on the right
     with torch.no_grad():
-        cache = KVCache(decoder.config, rows, longest + new, torch.float32)
+        cache = decoder.new_cache(rows, longest + new)
         prefill = decoder(prompts, torch.arange(longest).expand(rows, -1), cache)
         for row, length in enumerate(lengths):
             alone = decoder(sequences[row : row + 1, :length])
@@ -50,7 +49,7 @@ def test_prompts_of_different_lengths_share_a_cache(lengths: list[int], new: int
 @torch.no_grad()
 def test_a_prompt_in_pieces_is_the_full_forward() -> None:
     decoder, tokens_BT = tiny_decoder(), tiny_tokens(2, 20)
-    cache = KVCache(decoder.config, 2, 20, torch.float32)
+    cache = decoder.new_cache(2, 20)
     pieces = []
     for start, end in [(0, 7), (7, 8), (8, 20)]:
         pieces.append(decoder(tokens_BT[:, start:end], torch.arange(start, end).expand(2, -1), cache))
@@ -141,10 +140,10 @@ def test_the_names_of_the_weights_are_a_format() -> None:
     attention = ["query", "key", "value", "output", "query_gain", "key_gain"]
     assert names == [
         "embedding",
-        "final_gain",
         "unembedding",
-        "blocks.0.attention_gain",
-        "blocks.0.mlp_gain",
-        *(f"blocks.0.attention.{name}" for name in attention),
-        *(f"blocks.0.mlp.{name}" for name in ("gate", "up", "down")),
+        *(f"blocks.0.sequence.{name}" for name in attention),
+        *(f"blocks.0.channel.{name}" for name in ("gate", "up", "down")),
+        "blocks.0.sequence_norm.gain",
+        "blocks.0.channel_norm.gain",
+        "final_norm.gain",
     ]

@@ -7,7 +7,9 @@ import torch
 from tiny_decoders import tiny_config, tiny_tokens
 
 from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
+from groundup.models.presets import llama
 
 CUT_NORMAL_STD = 0.98658  # of a standard normal cut at 3
 
@@ -28,7 +30,7 @@ def expected_std(name: str, shape: torch.Size, config: DecoderConfig) -> float:
 
 
 def test_each_weight_has_its_distribution() -> None:
-    config = DecoderConfig(vocab_size=500, width=128, depth=3, num_heads=4, num_kv_heads=2, mlp_width=300)
+    config = llama(vocab_size=500, width=128, depth=3, num_heads=4, num_kv_heads=2, mlp_width=300, qk_norm=True)
     for name, parameter in fresh(config).named_parameters():
         if parameter.ndim == 1:
             assert torch.equal(parameter, torch.ones_like(parameter)), name

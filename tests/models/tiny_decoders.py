@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
+from groundup.models.presets import llama
 
 TINY: dict[str, Any] = {
     "vocab_size": 97,
@@ -17,6 +19,7 @@ TINY: dict[str, Any] = {
     "num_kv_heads": 2,
     "mlp_width": 48,
     "rope_base": 500.0,
+    "qk_norm": True,
 }
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped": {},
@@ -28,7 +31,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def tiny_config(**changes: Any) -> DecoderConfig:
-    return DecoderConfig(**{**TINY, **changes})
+    return llama(**{**TINY, **changes})
 
 
 def tiny_decoder(seed: int = 0, **changes: Any) -> Decoder:

@@ -1,6 +1,7 @@
 """Scaled dot-product attention: softmax(QKᵀ/√K + mask) V (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
-Shapes: B batch, H query heads, G key/value heads (H a multiple of G), T query time, S key time, K head width.
+Shapes: B batch, H query heads, G key/value heads (H a multiple of G), T query time, S key time, K head width, V value
+width.
 
 Three implementations of one operation, `attend`:
 
@@ -8,7 +9,9 @@ Three implementations of one operation, `attend`:
 - `attend_causal_blocked`: for training on a CPU. Queries are cut into blocks along time and each block sees only keys
   up to its own end, so that with n blocks (n-1)/2n of the score matrix is never computed. PyTorch's CPU kernel is fast
   forward but slow backward; plain matrix products in bf16 around a compiled fp32 softmax are 2.3 times as fast.
-- PyTorch's fused kernel: on a GPU, and wherever there is an explicit mask (generation).
+- PyTorch's fused kernel: on a GPU, and wherever there is an explicit mask or bias (generation).
+
+A soft cap or sinks change the softmax itself, which only the reference does.
 """
 
 import math
@@ -22,46 +25,98 @@ from groundup.kernels.dispatch import record
 MIN_BLOCK = 64
 
 
-def attend(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask_BTS: Tensor | None = None) -> Tensor:
-    """Attention output, shape BHTK. Without a mask it is causal and S must equal T; True in a mask means visible."""
-    if mask_BTS is not None:
-        record("attention.masked", "torch_sdpa")
-        mask_B1TS = mask_BTS[:, None]
-        return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, attn_mask=mask_B1TS, enable_gqa=True)
-    assert q_BHTK.shape[2] == k_BGSK.shape[2], "attention to other keys than the queries' own needs a mask"
-    if q_BHTK.device.type == "cpu" and torch.is_grad_enabled():
+def attend(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSV: Tensor,
+    mask_BTS: Tensor | None = None,
+    *,
+    window: int | None = None,
+    scale: float | None = None,
+    bias_BHTS: Tensor | None = None,
+    soft_cap: float | None = None,
+    sink_H: Tensor | None = None,
+) -> Tensor:
+    """Attention output (B, H, T, V). Without a mask it is causal, within `window` tokens if that is given, and S must
+    equal T; a mask (B or 1, T, S), where True means visible, says everything itself. A query that sees nothing gets 0.
+
+    `scale` None is 1/√K. `bias` (B or 1, H, T, S) is added to the scaled scores, `soft_cap` c bounds them to
+    c tanh(score / c) before that, and `sink` is one more score a head, for a value of 0.
+    """
+    options = {"scale": scale, "bias_BHTS": bias_BHTS, "soft_cap": soft_cap, "sink_H": sink_H}
+    causal = mask_BTS is None
+    assert not causal or q_BHTK.shape[2] == k_BGSK.shape[2], "attention to keys that are not the queries' needs a mask"
+    if soft_cap is not None or sink_H is not None:
+        record("attention.scores", "reference")
+        return attend_reference(q_BHTK, k_BGSK, v_BGSV, mask_BTS, window=window, **options)
+    if causal and bias_BHTS is None and q_BHTK.device.type == "cpu" and torch.is_grad_enabled():
         record("attention.causal", "blocked")
-        return attend_causal_blocked(q_BHTK, k_BGSK, v_BGSK)
-    record("attention.causal", "torch_sdpa")
-    return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, is_causal=True, enable_gqa=True)
+        return attend_causal_blocked(q_BHTK, k_BGSK, v_BGSV, window, scale)
+    if causal and bias_BHTS is None and window is None:
+        record("attention.causal", "torch_sdpa")
+        return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, is_causal=True, scale=scale, enable_gqa=True)
+    record("attention.masked", "torch_sdpa")
+    mask = (causal_mask(q_BHTK, window) if mask_BTS is None else mask_BTS)[:, None]
+    if bias_BHTS is not None:
+        mask = bias_BHTS.to(q_BHTK.dtype).masked_fill(~mask, -math.inf)
+    return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, attn_mask=mask, scale=scale, enable_gqa=True)
 
 
-def attend_reference(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask_BTS: Tensor | None = None) -> Tensor:
+def attend_reference(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSV: Tensor,
+    mask_BTS: Tensor | None = None,
+    *,
+    window: int | None = None,
+    scale: float | None = None,
+    bias_BHTS: Tensor | None = None,
+    soft_cap: float | None = None,
+    sink_H: Tensor | None = None,
+) -> Tensor:
     """The formula, step by step in fp32; the result has the dtype of `q`."""
-    k_BHSK, v_BHSK = (repeat_heads(x, q_BHTK.shape[1]).float() for x in (k_BGSK, v_BGSK))
-    scores_BHTS = q_BHTK.float() @ k_BHSK.mT / math.sqrt(q_BHTK.shape[-1])
-    if mask_BTS is None:
-        T, S = scores_BHTS.shape[-2:]
-        mask_BTS = torch.ones(T, S, dtype=torch.bool, device=scores_BHTS.device).tril()[None]
-    scores_BHTS = scores_BHTS.masked_fill(~mask_BTS[:, None], -math.inf)
-    weights_BHTS = torch.softmax(scores_BHTS, dim=-1)
-    return (weights_BHTS @ v_BHSK).to(q_BHTK.dtype)
+    k_BHSK, v_BHSV = (repeat_heads(x, q_BHTK.shape[1]).float() for x in (k_BGSK, v_BGSV))
+    scores_BHTS = q_BHTK.float() @ k_BHSK.mT * (1 / math.sqrt(q_BHTK.shape[-1]) if scale is None else scale)
+    if soft_cap is not None:
+        scores_BHTS = soft_cap * torch.tanh(scores_BHTS / soft_cap)
+    if bias_BHTS is not None:
+        scores_BHTS = scores_BHTS + bias_BHTS
+    hidden_B1TS = ~(causal_mask(q_BHTK, window) if mask_BTS is None else mask_BTS)[:, None]
+    # The lowest number, not -inf: where all is hidden, a softmax of -inf is NaN, and so are its gradients.
+    scores_BHTS = scores_BHTS.masked_fill(hidden_B1TS, torch.finfo(torch.float32).min)
+    if sink_H is not None:
+        sink_BHT1 = sink_H.float()[:, None, None].expand(*scores_BHTS.shape[:-1], 1)
+        scores_BHTS = torch.cat((scores_BHTS, sink_BHT1), dim=-1)
+    weights_BHTS = torch.softmax(scores_BHTS, dim=-1)[..., : k_BHSK.shape[2]]
+    return (weights_BHTS.masked_fill(hidden_B1TS, 0) @ v_BHSV).to(q_BHTK.dtype)
 
 
-def attend_causal_blocked(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor) -> Tensor:
+def causal_mask(q_BHTK: Tensor, window: int | None) -> Tensor:
+    """Which of its own tokens each query sees, (1, T, T)."""
+    order_T = torch.arange(q_BHTK.shape[2], device=q_BHTK.device)
+    behind_TT = order_T[:, None] - order_T[None, :]
+    return ((behind_TT >= 0) if window is None else (behind_TT >= 0) & (behind_TT < window))[None]
+
+
+def attend_causal_blocked(
+    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSV: Tensor, window: int | None = None, scale: float | None = None
+) -> Tensor:
     """Causal self-attention in query blocks; matrix products in the input's dtype, softmax in fp32."""
     T = q_BHTK.shape[2]
-    k_BHSK, v_BHSK = (repeat_heads(x, q_BHTK.shape[1]) for x in (k_BGSK, v_BGSK))
+    scale = 1 / math.sqrt(q_BHTK.shape[-1]) if scale is None else scale
+    k_BHSK, v_BHSV = (repeat_heads(x, q_BHTK.shape[1]) for x in (k_BGSK, v_BGSV))
     block = max(MIN_BLOCK, -(-T // 4))
     outputs = []
     for start in range(0, T, block):
         end = min(start + block, T)
-        q_BHbK, k_BHeK, v_BHeK = q_BHTK[:, :, start:end], k_BHSK[:, :, :end], v_BHSK[:, :, :end]
-        scores_BHbe = (q_BHbK @ k_BHeK.mT).float() / math.sqrt(q_BHTK.shape[-1])
-        rows = torch.arange(start, end, device=q_BHTK.device)[:, None]
-        columns = torch.arange(end, device=q_BHTK.device)[None, :]
-        weights_BHbe = torch.softmax(scores_BHbe.masked_fill(columns > rows, -math.inf), dim=-1)
-        outputs.append(weights_BHbe.to(v_BHeK.dtype) @ v_BHeK)
+        first = 0 if window is None else max(0, start - window + 1)
+        q_BHbK, k_BHeK, v_BHeV = q_BHTK[:, :, start:end], k_BHSK[:, :, first:end], v_BHSV[:, :, first:end]
+        scores_BHbe = (q_BHbK @ k_BHeK.mT).float() * scale
+        order_e = torch.arange(first, end, device=q_BHTK.device)
+        behind_be = order_e[start - first :, None] - order_e
+        hidden_be = behind_be < 0 if window is None else (behind_be < 0) | (behind_be >= window)
+        weights_BHbe = torch.softmax(scores_BHbe.masked_fill(hidden_be, -math.inf), dim=-1)
+        outputs.append(weights_BHbe.to(v_BHeV.dtype) @ v_BHeV)
     return torch.cat(outputs, dim=2)
 
 

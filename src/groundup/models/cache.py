@@ -1,51 +1,104 @@
-"""The key/value cache: what a decoder remembers of the tokens that it has seen.
+"""What a decoder remembers of the tokens that it has seen, so that the next one costs one token's work.
 
-One pair of tensors a layer (a single stacked tensor would be copied whole at each update). A row's tokens are written
-at their positions, so rows of different prompt lengths share a batch without left padding: a query at position p sees
-exactly the slots 0..p of its row, and whatever lies behind p has not been written yet or will be overwritten.
+Each sequence mixer has a memory of its own kind: all keys and values, a ring of the last ones, latents, or a state.
+Tokens are written at their positions, so rows of different prompt lengths share a batch: they are padded on the right
+with positions of -1, which no memory keeps.
 
 Shapes: B batch, T query time, S slots, G key/value heads, K head width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from groundup.models.config import DecoderConfig
-
 
 class LayerCache:
-    """Keys and values of one layer, (B, G, S, K) each."""
+    """One layer's memory: attributes that are tensors have the batch as their first axis."""
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop the other rows."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[rows])
+
+
+class SlotCache(LayerCache):
+    """Keys and values (B, G, S, K) by position, for attention to all that came before.
+
+    One more slot at the end takes what is padding.
+    """
 
     def __init__(self, keys_BGSK: Tensor, values_BGSK: Tensor) -> None:
-        self.keys_BGSK = keys_BGSK
-        self.values_BGSK = values_BGSK
+        self._keys_BGSK, self._values_BGSK = keys_BGSK, values_BGSK
 
-    def update(self, positions_BT: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values at their positions; returns all keys and values of the layer."""
+    def update(self, positions_BT: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Write new keys and values; returns all of the layer and their positions (1, S).
+
+        A slot behind a row's newest token has not been written yet, or by a longer row only: no query looks there.
+        """
+        S = self._keys_BGSK.shape[2] - 1
         rows_B1 = torch.arange(positions_BT.shape[0], device=positions_BT.device)[:, None]
-        self.keys_BGSK[rows_B1, :, positions_BT] = k_BGTK.transpose(1, 2)
-        self.values_BGSK[rows_B1, :, positions_BT] = v_BGTK.transpose(1, 2)
-        return self.keys_BGSK, self.values_BGSK
+        slots_BT = torch.where(positions_BT < 0, S, positions_BT)
+        self._keys_BGSK[rows_B1, :, slots_BT] = k_BGTK.transpose(1, 2)
+        self._values_BGSK[rows_B1, :, slots_BT] = v_BGTK.transpose(1, 2)
+        return self._keys_BGSK[:, :, :S], self._values_BGSK[:, :, :S], torch.arange(S, device=slots_BT.device)[None]
 
-    def visible(self, positions_BT: Tensor) -> Tensor:
-        """Which slots each query may see: mask (B, T, S)."""
-        slots_S = torch.arange(self.keys_BGSK.shape[2], device=positions_BT.device)
-        return slots_S <= positions_BT[..., None]
+
+class RingCache(LayerCache):
+    """The last W keys and values of each row, for attention within a window: position p lies in slot p mod W."""
+
+    def __init__(self, keys_BGSK: Tensor, values_BGSK: Tensor) -> None:
+        self._keys_BGSK, self._values_BGSK = keys_BGSK, values_BGSK
+        B, S = keys_BGSK.shape[0], keys_BGSK.shape[2]
+        self._positions_BS = torch.full((B, S), -1, device=keys_BGSK.device)
+
+    def update(self, positions_BT: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `SlotCache.update`; what is returned still holds the old keys that the first of the new tokens see."""
+        window = self._keys_BGSK.shape[2] - 1
+        found = (
+            torch.cat((self._keys_BGSK[:, :, :window], k_BGTK), dim=2),
+            torch.cat((self._values_BGSK[:, :, :window], v_BGTK), dim=2),
+            torch.cat((self._positions_BS[:, :window], positions_BT), dim=1),
+        )
+        newest_B1 = positions_BT.amax(dim=1, keepdim=True)
+        kept_BT = (positions_BT >= 0) & (positions_BT > newest_B1 - window)
+        slots_BT = torch.where(kept_BT, positions_BT % window, window)
+        rows_B1 = torch.arange(positions_BT.shape[0], device=positions_BT.device)[:, None]
+        self._keys_BGSK[rows_B1, :, slots_BT] = k_BGTK.transpose(1, 2)
+        self._values_BGSK[rows_B1, :, slots_BT] = v_BGTK.transpose(1, 2)
+        self._positions_BS[rows_B1, slots_BT] = positions_BT
+        return found
+
+
+class StateCache(LayerCache):
+    """A state of fixed size, and the last inputs of a short convolution where there is one.
+
+    `state` is any (B, ...), fp32; `tail_BWC` the W - 1 newest inputs of the convolution, oldest first.
+    """
+
+    def __init__(self, state: Tensor, tail_BWC: Tensor | None = None) -> None:
+        self.state, self.tail_BWC = state, tail_BWC
 
 
 class KVCache:
-    """The layers' caches for a batch of `batch` rows and `capacity` positions."""
+    """The memories of all layers."""
 
-    def __init__(
-        self, config: DecoderConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> None:
-        shape = (batch, config.num_kv_heads, capacity, config.head_width)
-        self.layers = [
-            LayerCache(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-            for _ in range(config.depth)
-        ]
+    def __init__(self, layers: Sequence[LayerCache]) -> None:
+        self.layers = list(layers)
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop the other rows, so that finished sequences cost nothing more."""
         for layer in self.layers:
-            layer.keys_BGSK, layer.values_BGSK = layer.keys_BGSK[rows], layer.values_BGSK[rows]
+            layer.keep_rows(rows)
+
+
+def key_value_cache(
+    batch: int, heads: int, capacity: int, window: int | None, widths: tuple[int, int], like: Tensor
+) -> SlotCache | RingCache:
+    """An empty cache for `capacity` positions, or for a window if that is shorter; `widths` of key and value."""
+    slots = capacity if window is None else min(window, capacity)
+    keys, values = (
+        torch.zeros(batch, heads, slots + 1, width, dtype=like.dtype, device=like.device) for width in widths
+    )
+    return SlotCache(keys, values) if window is None or window >= capacity else RingCache(keys, values)

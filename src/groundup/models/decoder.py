@@ -1,90 +1,29 @@
-"""The decoder: token ids to hidden states, as in Llama (Touvron et al. 2023, arXiv:2302.13971).
+"""The decoder: token ids to hidden states.
 
     hidden = embed(tokens)
-    for each block:  hidden += attention(norm(hidden));  hidden += mlp(norm(hidden))
+    for each layer:  hidden = block(hidden)        `block.py`, with a sequence and a channel mixer
     logits = unembed(norm(hidden))
 
-Weights are plain parameters with names in full words; all mathematics is in `layers.py` and `kernels/`.
-Shapes: B batch, T time, D width, H heads, G key/value heads, K head width, F hidden width, V vocabulary.
+Everything that can be chosen is in `config.py`; each mixer has a file of its own. Weights are plain parameters with
+names in full words; the mathematics is in `layers.py`, `positions.py` and `kernels/`.
+Shapes: B batch, T time, D width, V vocabulary.
 """
 
-import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from groundup.kernels.attention import attend
 from groundup.kernels.cross_entropy import linear_cross_entropy
-from groundup.models.cache import KVCache, LayerCache
-from groundup.models.config import DecoderConfig
-from groundup.models.layers import affine, rms_norm, rope_angles, rotate, swiglu
-
-TIED_STD = 0.02
-
-
-class Attention(nn.Module):
-    """Grouped-query self-attention with rotary positions, and normalised queries and keys if the config says so."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        D, H, G, K = config.width, config.num_heads, config.num_kv_heads, config.head_width
-        self.config = config
-        self.query = nn.Parameter(torch.empty(H * K, D))
-        self.key = nn.Parameter(torch.empty(G * K, D))
-        self.value = nn.Parameter(torch.empty(G * K, D))
-        self.output = nn.Parameter(torch.empty(D, H * K))
-        if config.qk_norm:
-            self.query_gain = nn.Parameter(torch.ones(K))
-            self.key_gain = nn.Parameter(torch.ones(K))
-
-    def forward(
-        self, x_BTD: Tensor, angles: tuple[Tensor, Tensor], positions_BT: Tensor, cache: LayerCache | None
-    ) -> Tensor:
-        B, T, _ = x_BTD.shape
-        K, epsilon = self.config.head_width, self.config.norm_epsilon
-        q_BTHK, k_BTGK, v_BTGK = (affine(x_BTD, w).view(B, T, -1, K) for w in (self.query, self.key, self.value))
-        if self.config.qk_norm:
-            q_BTHK, k_BTGK = rms_norm(q_BTHK, self.query_gain, epsilon), rms_norm(k_BTGK, self.key_gain, epsilon)
-        q_BHTK, k_BGTK = rotate(q_BTHK.transpose(1, 2), *angles), rotate(k_BTGK.transpose(1, 2), *angles)
-        v_BGTK = v_BTGK.transpose(1, 2)
-        if cache is None:
-            y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK)
-        else:
-            k_BGSK, v_BGSK = cache.update(positions_BT, k_BGTK, v_BGTK)
-            y_BHTK = attend(q_BHTK, k_BGSK, v_BGSK, cache.visible(positions_BT))
-        return affine(y_BHTK.transpose(1, 2).reshape(B, T, -1), self.output)
-
-
-class GatedMLP(nn.Module):
-    """SwiGLU."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.gate = nn.Parameter(torch.empty(config.mlp_width, config.width))
-        self.up = nn.Parameter(torch.empty(config.mlp_width, config.width))
-        self.down = nn.Parameter(torch.empty(config.width, config.mlp_width))
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return swiglu(x_BTD, self.gate, self.up, self.down)
-
-
-class Block(nn.Module):
-    """One layer: attention, then the MLP, each behind a norm and added to the residual stream."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.epsilon = config.norm_epsilon
-        self.attention_gain = nn.Parameter(torch.ones(config.width))
-        self.attention = Attention(config)
-        self.mlp_gain = nn.Parameter(torch.ones(config.width))
-        self.mlp = GatedMLP(config)
-
-    def forward(
-        self, x_BTD: Tensor, angles: tuple[Tensor, Tensor], positions_BT: Tensor, cache: LayerCache | None
-    ) -> Tensor:
-        normed_BTD = rms_norm(x_BTD, self.attention_gain, self.epsilon)
-        x_BTD = x_BTD + self.attention(normed_BTD, angles, positions_BT, cache)
-        return x_BTD + self.mlp(rms_norm(x_BTD, self.mlp_gain, self.epsilon))
+from groundup.models.block import Block
+from groundup.models.cache import KVCache
+from groundup.models.config import DecoderConfig, Norm
+from groundup.models.layers import affine, dropout, soft_cap
+from groundup.models.mixers import channel_mixer, sequence_mixer
+from groundup.models.mixture_of_experts import MixtureOfExperts
+from groundup.models.multi_token import PredictionHead
+from groundup.models.normalization import Normalization
+from groundup.models.positions import sinusoids
 
 
 class Decoder(nn.Module):
@@ -95,21 +34,49 @@ class Decoder(nn.Module):
         self.config = config
         self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.final_gain = nn.Parameter(torch.ones(config.width))
+        if config.position_embedding == "learned":
+            self.position_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
+        self.blocks = nn.ModuleList()
+        sequences: list[nn.Module] = []
+        for layer in config.all_layers:
+            sequences.append(sequence_mixer(layer.sequence, config, sequences))
+            self.blocks.append(Block(config, sequences[-1], channel_mixer(layer.channel, config)))
+        final = config.norm if config.placement != "post" else Norm("none")  # post-norm ends with a norm anyway
+        self.final_norm = Normalization(final, config.width)
         if not config.tie_embeddings:
             self.unembedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
+        self.prediction_heads = nn.ModuleList(PredictionHead(config) for _ in range(config.prediction_heads))
 
-    def forward(self, tokens_BT: Tensor, positions_BT: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """Final normed hidden states (B, T, D). Positions count from 0 unless given, as they must be with a cache."""
-        if positions_BT is None:
+    def forward(self, tokens_BT: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """Final normed hidden states (B, T, D). Positions count from 0 unless given, as they must be with a cache;
+        `positions.py` says what their shapes mean."""
+        if positions is None:
             assert cache is None, "with a cache, only the caller knows the positions"
-            positions_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]
-        angles = rope_angles(positions_BT, self.config.head_width, self.config.rope_base)
-        x_BTD = self.embedding[tokens_BT]
+            positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        return self.final_norm(self.states(tokens_BT, positions, cache))
+
+    def states(self, tokens_BT: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
+        """Hidden states before the last norm."""
+        x_BTD = self.embed(tokens_BT, positions)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, angles, positions_BT, cache.layers[layer] if cache is not None else None)
-        return rms_norm(x_BTD, self.final_gain, self.config.norm_epsilon)
+            x_BTD = block(x_BTD, positions, cache.layers[layer] if cache is not None else None)
+        return x_BTD
+
+    def embed(self, tokens_BT: Tensor, positions: Tensor) -> Tensor:
+        """Token embeddings, with those of the positions where the config has such."""
+        x_BTD = self.embedding[tokens_BT]
+        if self.config.embedding_scale != 1:
+            x_BTD = x_BTD * torch.tensor(self.config.embedding_scale, dtype=x_BTD.dtype)  # rounded, as Gemma does
+        if self.config.position_embedding == "learned":
+            x_BTD = x_BTD + self.position_embedding[positions]
+        elif self.config.position_embedding == "sinusoidal":
+            x_BTD = x_BTD + sinusoids(positions, self.config.width).to(x_BTD.dtype)
+        return dropout(x_BTD, self.config.dropout, self.training)
+
+    def new_cache(self, batch: int, capacity: int) -> KVCache:
+        """An empty memory for so many rows and positions."""
+        mixers: list[Any] = [block.get_submodule("sequence") for block in self.blocks]
+        return KVCache([mixer.new_cache(batch, capacity) for mixer in mixers])
 
     @property
     def output_weight(self) -> Tensor:
@@ -117,11 +84,44 @@ class Decoder(nn.Module):
 
     def unembed(self, hidden_BTD: Tensor) -> Tensor:
         """Logits over the vocabulary (B, T, V), fp32."""
-        return affine(hidden_BTD, self.output_weight).float()
+        return soft_cap(affine(hidden_BTD, self.output_weight).float(), self.config.logit_soft_cap)
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """-log p(target | tokens so far) in nats (B, T), fp32."""
-        return self.cross_entropy(self(tokens_BT), self.output_weight, targets_BT)
+        """-log p(target | tokens so far) in nats (B, T), fp32; in training with what `z_loss` and the heads for further
+        tokens add."""
+        if self.training and self.prediction_heads:
+            return self._losses_of_all_heads(tokens_BT, targets_BT)
+        return self._losses(self(tokens_BT), targets_BT)
+
+    def _losses(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        z_loss = self.config.z_loss if self.training else 0.0
+        return self.cross_entropy(hidden_BTD, self.output_weight, targets_BT, self.config.logit_soft_cap, z_loss)
+
+    def _losses_of_all_heads(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Each position's loss and the weighted mean of those of the heads, as far as targets reach."""
+        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        hidden_BTD = self.states(tokens_BT, positions_T, None)
+        losses_BT = self._losses(self.final_norm(hidden_BTD), targets_BT)
+        for ahead, head in enumerate(self.prediction_heads, 1):
+            assert isinstance(head, PredictionHead)
+            rest = tokens_BT.shape[1] - ahead  # positions whose target so far ahead is known
+            came_BTD = self.embed(targets_BT[:, ahead - 1 : -1], positions_T[ahead:])
+            hidden_BTD = head(hidden_BTD[:, :rest], came_BTD, positions_T[:rest])
+            further_BT = self._losses(head.final_norm(hidden_BTD), targets_BT[:, ahead:])
+            share = self.config.prediction_weight / len(self.prediction_heads)
+            losses_BT = losses_BT + share * torch.nn.functional.pad(further_BT, (0, ahead))
+        return losses_BT
+
+    def auxiliary_loss(self) -> Tensor | float:
+        """What mixers add to the loss of the last forward in training: balance of experts."""
+        mixtures = [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
+        return sum(mixture.auxiliary_loss for mixture in mixtures if mixture.auxiliary_loss is not None)
+
+    def after_step(self) -> None:
+        """What changes after an optimizer step without a gradient: biases that balance experts."""
+        for module in self.modules():
+            if isinstance(module, MixtureOfExperts):
+                module.update_balance_bias()
 
     def losses_where(self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor) -> Tensor:
         """`token_losses` where `counted_BT` is true and 0 elsewhere, without computing logits that do not count.
@@ -129,34 +129,7 @@ class Decoder(nn.Module):
         Where answers are short and prompts long, the unembedding is most of the work. Never compiled: the number of
         counted tokens changes from batch to batch.
         """
+        z_loss = self.config.z_loss if self.training else 0.0
         hidden_ND, targets_N = self(tokens_BT)[counted_BT], targets_BT[counted_BT]
-        losses_N = linear_cross_entropy(hidden_ND, self.output_weight, targets_N)
+        losses_N = linear_cross_entropy(hidden_ND, self.output_weight, targets_N, self.config.logit_soft_cap, z_loss)
         return torch.zeros(targets_BT.shape, device=losses_N.device).masked_scatter(counted_BT, losses_N)
-
-
-@torch.no_grad()
-def initialize(decoder: Decoder, seed: int) -> None:
-    """Fill the weights: matrices N(0, 2/(in+out)) cut at 3σ, the embedding N(0, 1) cut at 3, gains 1.
-
-    A tied embedding is the output matrix too: with entries of size 1 the first loss would be in the hundreds, so it
-    starts at N(0, 0.02²), as in GPT-2.
-
-    Matrices that write to the residual stream are scaled by 1/√(2·depth), so that its variance does not grow with depth
-    (Radford et al. 2019); the unembedding starts at 1/√D of that of a matrix, so that the first loss is near ln V.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    residual_scale = 1 / math.sqrt(2 * decoder.config.depth)
-    for name, parameter in decoder.named_parameters():
-        if parameter.ndim < 2:
-            parameter.fill_(1.0)
-            continue
-        std = math.sqrt(2 / sum(parameter.shape))
-        if name == "embedding":
-            std = TIED_STD if decoder.config.tie_embeddings else 1.0
-        elif name == "unembedding":
-            std /= math.sqrt(decoder.config.width)
-        elif name.endswith(("attention.output", "mlp.down")):
-            std *= residual_scale
-        values = torch.empty(parameter.shape, dtype=torch.float32)
-        torch.nn.init.trunc_normal_(values, std=std, a=-3 * std, b=3 * std, generator=generator)
-        parameter.copy_(values)
