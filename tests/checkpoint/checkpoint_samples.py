@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from groundup.checkpoint.store import write_checkpoint
-from groundup.models.config import DecoderConfig
+from groundup.models.presets import llama
 
-CONFIG = DecoderConfig(vocab_size=11, context_length=8, width=8, depth=1, num_heads=2, num_kv_heads=1, mlp_width=8)
+CONFIG = llama(vocab_size=11, context_length=8, width=8, depth=1, num_heads=2, num_kv_heads=1, mlp_width=8)
 
 
 def weights_at(step: int) -> dict[str, Tensor]:

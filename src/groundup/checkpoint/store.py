@@ -30,6 +30,7 @@ from groundup.core.errors import InputError, MissingError
 from groundup.core.files import clear_temporaries, new_directory, read_json, sha256_file, write_json
 from groundup.core.logging import get_logger
 from groundup.models.config import DecoderConfig
+from groundup.tokenization.bpe import BytePairTokenizer
 
 logger = get_logger(__name__)
 WEIGHTS, OPTIMIZER = "model/weights.safetensors", "optimizer/state.safetensors"
@@ -70,11 +71,13 @@ def write_checkpoint(
     config: DecoderConfig,
     weights: Mapping[str, Tensor],
     state: Mapping[str, Any],
-    tokenizer: Path,
+    tokenizer: Path | BytePairTokenizer | None,
     optimizer: Mapping[str, Tensor] | None = None,
     keep: int = 2,
 ) -> Path:
     """Save `step_<step>` under `root` atomically; of it and the earlier ones the newest `keep` stay.
+
+    `tokenizer` is a folder, a tokenizer, or None for a model that only token ids will be given to.
 
     Later ones go: they are left from a training that could not be resumed from them, or that was begun again. What a
     killed save left goes too, so only one process may write under a `root`.
@@ -90,7 +93,10 @@ def write_checkpoint(
             _save_tensors(optimizer, temporary / OPTIMIZER)
         write_json(temporary / "config.json", encode(config))
         write_json(temporary / "state.json", {**state, "step": step})
-        shutil.copytree(tokenizer, temporary / "tokenizer", ignore=_run_files)
+        if isinstance(tokenizer, BytePairTokenizer):
+            tokenizer.save(temporary / "tokenizer")
+        elif tokenizer is not None:
+            shutil.copytree(tokenizer, temporary / "tokenizer", ignore=_run_files)
         files = sorted(file for file in temporary.rglob("*") if file.is_file())
         hashes = {str(file.relative_to(temporary)): sha256_file(file) for file in files}
         write_json(temporary / "COMPLETE", hashes)
