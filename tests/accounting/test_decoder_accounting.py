@@ -8,7 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.accounting.decoder import matrix_parameters, parameters, training_flops_per_token
 from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
+from groundup.models.presets import llama
 
 SHAPES = [
     {},
@@ -21,8 +23,16 @@ SHAPES = [
 
 
 def config(**changes: Any) -> DecoderConfig:
-    shape = {"vocab_size": 97, "width": 32, "depth": 2, "num_heads": 4, "num_kv_heads": 2, "mlp_width": 48}
-    return DecoderConfig(**{**shape, "context_length": 64, **changes})
+    shape = {
+        "vocab_size": 97,
+        "width": 32,
+        "depth": 2,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "mlp_width": 48,
+        "qk_norm": True,
+    }
+    return llama(**{**shape, "context_length": 64, **changes})
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -48,8 +58,8 @@ def test_flops_are_those_that_pytorch_counts(shape: dict[str, Any]) -> None:
 
 def test_a_known_model() -> None:
     """GPT-2's shape as a Llama: 12 layers of 4·768² + 3·768·2048, and 50,257·768 to unembed."""
-    gpt2 = config(vocab_size=50_257, context_length=1024, width=768, depth=12, num_heads=12, num_kv_heads=12)
-    gpt2 = config(**{**vars(gpt2), "mlp_width": 2048, "qk_norm": False, "tie_embeddings": True})
+    shape = {"vocab_size": 50_257, "context_length": 1024, "width": 768, "depth": 12, "num_heads": 12}
+    gpt2 = config(**shape, num_kv_heads=12, mlp_width=2048, qk_norm=False, tie_embeddings=True)
     assert matrix_parameters(gpt2) == 123_532_032
     assert parameters(gpt2) == 123_532_032 + 25 * 768
     assert training_flops_per_token(gpt2) == 6 * 123_532_032 + 12 * 12 * 768 * 1024
