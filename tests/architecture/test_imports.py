@@ -51,7 +51,7 @@ def test_the_text_layers_start_without_torch() -> None:
 def test_a_verb_has_options_and_a_function_and_starts_without_torch(verb: str) -> None:
     module = cli.module_name(verb)
     loaded = loaded_after(
-        f"import dataclasses, inspect, {module} as verb\n"
+        f"import dataclasses, importlib, inspect; verb = importlib.import_module({module!r})\n"
         "assert dataclasses.is_dataclass(verb.Args)\n"
         "assert list(inspect.signature(verb.run).parameters) == ['args']"
     )

@@ -23,12 +23,13 @@ from tiny_quickstart import write_notes
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 HERE = "--compute.dtype float32 --compute.threads 1"
-SHAPE = "--model.context-length 240 --model.width 32 --model.depth 2 --model.num-heads 2 --model.num-kv-heads 2"
+LAYER = "--model.layers.0.sequence"
+SHAPE = f"--model.context-length 240 --model.width 32 --model.depth 2 {LAYER}.num-heads 2 {LAYER}.num-kv-heads 2"
 STORY = (
     "corpus build --input {notes} --out {run}/corpus",
     "tokenizer train --corpus {run}/corpus --out {run}/tokenizer --vocab-size 300",
     "pretrain --corpus {run}/corpus --tokenizer {run}/tokenizer --out {run}/pretrain --steps 6 --batch-size 4 "
-    f"--model.mlp-width 64 --compute.no-compile {SHAPE} {HERE}",
+    f"--model.layers.0.channel.hidden-width 64 --compute.no-compile {SHAPE} {HERE}",
     "evaluate {run}/pretrain --corpus {run}/corpus --out {run}/evaluate --kneser-ney-order 3 --sample-tokens 8 "
     f"--continuation-questions 4 {HERE}",
     "sft --base {run}/pretrain --out {run}/sft --max-steps 2 --batch-size 8 --validation-examples 10 "

@@ -46,7 +46,7 @@ def place(tmp_path_factory):
     (folder / "deep.json").write_text(json.dumps({"pretrain": {"model": {"widht": 64}}}))
     BYTES.save(folder / "tokenizer")
     save_model(folder / "model", BYTES)
-    save_model(folder / "mismatched", BytePairTokenizer([], special_tokens={END_OF_TEXT: 256}))
+    save_model(folder / "mismatched", BytePairTokenizer([], special_tokens={END_OF_TEXT: 300}))
     changed = save_model(folder / "changed", BYTES)
     (changed / "tokenizer" / "tokenizer.json").write_bytes(
         (folder / "mismatched/tokenizer/tokenizer.json").read_bytes()
@@ -81,6 +81,7 @@ def told(place, monkeypatch, capsys):
     return run
 
 
+LAYER = "--model.layers.0.sequence"
 PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corpus"
 
 
@@ -123,7 +124,7 @@ PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corp
         ("quickstart --out out --config typo.json --recipe short", "--config and --recipe exclude each other"),
         # values that a config refuses
         (f"{PRETRAIN} good.txt --steps 0", "steps is 0; it must be at least 1"),
-        (f"{PRETRAIN} good.txt --model.width 256 --model.num-heads 3", "width 256 is not a multiple of num_heads 3"),
+        (f"{PRETRAIN} good.txt --model.width 256 {LAYER}.num-heads 3", "width 256 is not a multiple of num_heads 3"),
         (f"{PRETRAIN} good.txt --optimizer.schedule linear", "schedule is 'linear'"),
         (f"{PRETRAIN} good.txt --compute.dtype float16", "dtype is 'float16'"),
         ("sft --base model --out out --target-accuracy 2", "target_accuracy is 2.0; it must be above 0"),
@@ -143,8 +144,8 @@ PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corp
         # more than the context holds, and too little text for it
         (f"generate model --prompt {'x' * 60}", "The prompt has 61 tokens and the model's context holds 48"),
         # models and tokenizers that do not belong together, and models that cannot chat
-        ("generate mismatched", "The tokenizer has 257 tokens and the model 260; they do not belong together"),
-        ("chat mismatched", "The tokenizer has 257 tokens and the model 260; they do not belong together"),
+        ("generate mismatched", "The tokenizer has 301 tokens and the model 260; they do not belong together"),
+        ("chat mismatched", "The tokenizer has 301 tokens and the model 260; they do not belong together"),
         ("sft --base mismatched --out out", "The tokenizer has no <|user|>, <|assistant|>, <|end|>"),
         ("generate changed", "changed holds no checkpoint"),
         ("generate changed/checkpoints/step_00000001", "tokenizer/tokenizer.json does not have the hash"),
@@ -198,7 +199,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1]))) 
 from groundup.cli.main import main
 sys.exit(main(sys.argv[2:]))
 """
-SMALL = "--model.width 32 --model.depth 1 --model.num-heads 2 --model.num-kv-heads 2 --model.context-length 32"
+SMALL = f"--model.width 32 --model.depth 1 {LAYER}.num-heads 2 {LAYER}.num-kv-heads 2 --model.context-length 32"
 TINY = f"--steps 2 --batch-size 2 {SMALL} --compute.no-compile --compute.dtype float32 --compute.threads 1"
 
 

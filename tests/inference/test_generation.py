@@ -152,7 +152,13 @@ def test_a_wrong_request_is_refused_before_any_is_run(monkeypatch):
 
 def test_a_tokenizer_of_another_vocabulary_is_refused():
     engine = tiny_engine()
-    for special in ({}, {**BYTES.special_tokens, "<|more|>": 260}):
-        other = BytePairTokenizer([], special_tokens=special)
-        with pytest.raises(InputError, match="do not belong together"):
-            Engine(engine.model, other)
+    other = BytePairTokenizer([], special_tokens={**BYTES.special_tokens, "<|more|>": 260})
+    with pytest.raises(InputError, match="do not belong together"):
+        Engine(engine.model, other)
+
+
+def test_a_table_that_is_larger_than_the_vocabulary_gives_its_tokens_only():
+    engine = tiny_engine()
+    smaller = Engine(engine.model, BytePairTokenizer([]))  # 256 tokens of 260
+    completion = smaller.generate([Request((65,), Sampling(max_tokens=40, temperature=5.0, seed=1))])[0]
+    assert max(completion.ids) < 256

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
+from groundup.models.presets import llama
 from groundup.optim.build import build_optimizers, clip_gradients, set_learning_rates
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.muon import Muon
@@ -17,8 +18,16 @@ SHAPES = [{}, {"tie_embeddings": True}, {"qk_norm": False}, {"tie_embeddings": T
 
 
 def decoder(**changes: Any) -> Decoder:
-    shape = {"vocab_size": 50, "width": 16, "depth": 2, "num_heads": 2, "num_kv_heads": 1, "mlp_width": 24}
-    model = Decoder(DecoderConfig(**{**shape, **changes}))
+    shape = {
+        "vocab_size": 50,
+        "width": 16,
+        "depth": 2,
+        "num_heads": 2,
+        "num_kv_heads": 1,
+        "mlp_width": 24,
+        "qk_norm": True,
+    }
+    model = Decoder(llama(**{**shape, **changes}))
     initialize(model, 0)
     return model
 

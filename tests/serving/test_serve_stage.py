@@ -99,14 +99,15 @@ def test_a_signal_in_the_middle_of_a_stream_ends_the_server_cleanly(number):
 def checkpoint(tmp_path_factory):
     """A tiny decoder with random weights and a tokenizer of bytes, as training would save them."""
     from groundup.checkpoint.store import write_checkpoint
-    from groundup.models.config import DecoderConfig
-    from groundup.models.decoder import Decoder, initialize
+    from groundup.models.decoder import Decoder
+    from groundup.models.initialization import initialize
+    from groundup.models.presets import llama
 
     folder = tmp_path_factory.mktemp("tiny")
     specials = {name: 256 + index for index, name in enumerate(SPECIAL_TOKENS)}
     BytePairTokenizer([], special_tokens=specials).save(folder / "tokenizer")
     shape = {"width": 16, "depth": 1, "num_heads": 2, "num_kv_heads": 2, "mlp_width": 32}
-    config = DecoderConfig(vocab_size=260, context_length=64, **shape)
+    config = llama(vocab_size=260, context_length=64, **shape)
     decoder = Decoder(config)
     initialize(decoder, seed=0)
     return write_checkpoint(folder / "checkpoints", 1, config, decoder.state_dict(), {}, folder / "tokenizer")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from groundup.alignment.config import GrpoConfig
 from groundup.corpus.config import CorpusConfig
-from groundup.models.config import DecoderConfig
+from groundup.models.presets import llama
 from groundup.stages.config import (
     ComputeConfig,
     EvaluateConfig,
@@ -39,8 +39,15 @@ def tiny_config(notes: Path) -> QuickstartConfig:
         corpus=CorpusConfig(source="files", inputs=(notes,), seed=1),
         tokenizer=TokenizerConfig(vocab_size=300),
         pretrain=PretrainConfig(
-            model=DecoderConfig(
-                context_length=80, width=32, depth=2, num_heads=2, num_kv_heads=1, mlp_width=64, vocab_size=300
+            model=llama(
+                context_length=80,
+                width=32,
+                depth=2,
+                num_heads=2,
+                num_kv_heads=1,
+                mlp_width=64,
+                vocab_size=300,
+                qk_norm=True,
             ),
             optimizer=replace(full.pretrain.optimizer, warmup_steps=2),
             compute=COMPUTE,

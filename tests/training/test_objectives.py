@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from tiny_training import MODEL, VOCAB
 
 from groundup.batches.batch import Batch
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
 from groundup.training.objectives import next_token
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from groundup.batches.windows import WindowSource
-from groundup.models.config import DecoderConfig
+from groundup.models.presets import llama
 from groundup.optim.config import OptimizerConfig
 from groundup.training.loop import Tick, train
 from groundup.training.objectives import next_token
 from groundup.training.state import TrainState
 
 VOCAB = 23
-MODEL = DecoderConfig(vocab_size=VOCAB, context_length=16, width=32, depth=2, num_heads=2, num_kv_heads=1, mlp_width=48)
+MODEL = llama(VOCAB, context_length=16, width=32, depth=2, num_heads=2, num_kv_heads=1, mlp_width=48, qk_norm=True)
 STEPS = 8
 
 

@@ -38,8 +38,9 @@ def run(args: Args) -> None:
 
     sampling = Sampling(args.max_tokens, args.temperature, args.top_k, args.top_p, args.seed)
     engine = load_engine(args.model)
-    mark = engine.tokenizer.special_tokens[END_OF_TEXT]
-    request = Request((mark, *engine.tokenizer.encode(args.prompt)), sampling, stop_ids=(mark,))
+    mark = engine.tokenizer.special_tokens.get(END_OF_TEXT)
+    marks = () if mark is None else (mark,)
+    request = Request((*marks, *engine.tokenizer.encode(args.prompt)), sampling, stop_ids=marks)
     stream = engine.stream(request)
     first = next(stream)  # a prompt that does not fit fails here, before anything is printed
     print(args.prompt + first.text, end="", flush=True)

@@ -32,6 +32,9 @@ VERBS = {
     "generate": "continue a prompt",
     "chat": "talk to a model in the terminal",
     "serve": "OpenAI-compatible API and chat page",
+    "account": "parameters, FLOPs, memory, time and money of a decoder",
+    "import": "a model of another program as a checkpoint",
+    "export": "a checkpoint for transformers or llama.cpp",
     "runs": "list runs, or show one",
 }
 EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -99,7 +102,8 @@ def _run(verb: str, words: Sequence[str]) -> int:
     log_to_console()
     if {"-h", "--help"} & set(words):
         print(f"{describe(module.Args)}\n")  # here, because tyro would join the lines of a paragraph into one
-    options = {"prog": f"groundup {verb}", "description": "", "config": (tyro.conf.CascadeSubcommandArgs,)}
+    flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.AvoidSubcommands)  # another kind of layer comes from a file
+    options = {"prog": f"groundup {verb}", "description": "", "config": flags}
     if hasattr(module, "defaults"):  # a verb with recipes: its options start from the chosen one
         options["default"] = module.defaults(words)
     told = io.StringIO()

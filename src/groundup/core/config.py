@@ -90,8 +90,10 @@ def _reject_unknown_keys(kind: Any, data: Any, source: str, place: str) -> None:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType) and isinstance(data, dict):
         classes = [argument for argument in arguments if dataclasses.is_dataclass(argument)]
-        if classes:  # of several, the one that shares most keys with the data is meant
-            meant = max(classes, key=lambda one: len(_field_types(one).keys() & data.keys()))
+        if classes:  # of several, the one of the data's kind, or else the one that shares most keys, is meant
+            kind_of = {one: getattr(one, "kind", None) for one in classes}
+            shared = {one: len(_field_types(one).keys() & data.keys()) for one in classes}
+            meant = max(classes, key=lambda one: (kind_of[one] == data.get("kind"), shared[one]))
             _reject_unknown_keys(meant, data, source, place)
     elif origin in (list, tuple) and isinstance(data, list) and arguments:
         every = origin is list or arguments[-1] is Ellipsis

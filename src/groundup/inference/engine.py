@@ -29,7 +29,7 @@ class Engine:
     """A model and its tokenizer, ready to generate. One call at a time; the weights are never changed."""
 
     def __init__(self, model: Decoder, tokenizer: BytePairTokenizer) -> None:
-        if tokenizer.vocab_size != model.config.vocab_size:
+        if tokenizer.vocab_size > model.config.vocab_size:  # fewer is common: tables are padded to a round number
             raise InputError(
                 f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
                 "they do not belong together."
@@ -97,9 +97,9 @@ class Engine:
         with torch.inference_mode():
             prompts = [generation.request.prompt for generation in generations]
             capacity = max(len(g.request.prompt) + g.limit for g in generations)
-            parameter = self.model.embedding
-            cache = KVCache(self.model.config, len(generations), capacity, parameter.dtype, parameter.device)
-            hidden_BTD = self._forward(pad(prompts), torch.arange(max(map(len, prompts)))[None], cache)
+            cache = self.model.new_cache(len(generations), capacity)
+            positions_BT = pad([range(len(prompt)) for prompt in prompts], value=-1)
+            hidden_BTD = self._forward(pad(prompts), positions_BT, cache)
             last_BD = hidden_BTD[torch.arange(len(prompts)), torch.tensor([len(prompt) - 1 for prompt in prompts])]
         rows = list(generations)
         while True:
@@ -121,7 +121,7 @@ class Engine:
         """Sample a token for each row and hand it to its generation, unless that has ended."""
         settings = [row.request.sampling for row in rows]
         uniforms = [uniform(s.seed, len(row.ids)) for s, row in zip(settings, rows, strict=True)]
-        ids_B, logprobs_B = sample(self.model.unembed(last_BD), settings, uniforms)
+        ids_B, logprobs_B = sample(self.model.unembed(last_BD)[:, : self.tokenizer.vocab_size], settings, uniforms)
         deltas = []
         for row, token, logprob in zip(rows, ids_B.tolist(), logprobs_B.tolist(), strict=True):
             if row.finish_reason is None:
@@ -131,7 +131,7 @@ class Engine:
     def _forward(self, tokens_BT: Tensor, positions_BT: Tensor, cache: KVCache) -> Tensor:
         """Eager even where training compiled the blocks: these shapes change with every call."""
         with torch.compiler.set_stance("force_eager"):
-            return self.model(tokens_BT, positions_BT.expand(tokens_BT.shape), cache)
+            return self.model(tokens_BT, positions_BT, cache)
 
 
 def pad(rows: Sequence[Sequence[int]], value: int = 0) -> Tensor:
@@ -146,6 +146,8 @@ def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
     `dtype` None takes the format in which this machine is fastest.
     """
     checkpoint = find_checkpoint(path)
+    if not checkpoint.tokenizer.exists():
+        raise MissingError(f"{checkpoint.path} was imported without a tokenizer, so it cannot be given text.")
     model = load_decoder(checkpoint, dtype or fastest_dtype())
     return Engine(model, BytePairTokenizer.load(checkpoint.tokenizer))
 

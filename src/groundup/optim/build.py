@@ -7,13 +7,17 @@ from groundup.optim.adamw import AdamW
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.muon import Muon
 
+# Where the hidden matrices of a decoder, of the hierarchical one, and of an LSTM lie.
+HIDDEN = ("blocks.", "prediction_heads.", "encoder_blocks.", "global_blocks.", "decoder_blocks.", "layers.")
+
 
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Block matrices to the matrix optimizer; embedding, unembedding and gains to AdamW without decay."""
+    """Matrices of the layers to the matrix optimizer; embeddings, unembedding, convolutions and vectors to AdamW, which
+    does not decay them."""
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if name.startswith("blocks.") and p.ndim == 2]
+    matrices = [p for name, p in named if is_matrix(name, p)]
     embedding = [p for name, p in named if name == "embedding"]
-    rest = [p for name, p in named if name != "embedding" and not (name.startswith("blocks.") and p.ndim == 2)]
+    rest = [p for name, p in named if name != "embedding" and not is_matrix(name, p)]
     tied = all(name != "unembedding" for name, _ in named)  # then the embedding is an output matrix, of small entries
     embedding_rate = config.learning_rate if tied else config.embedding_learning_rate
     betas = (config.beta1, config.beta2)
@@ -33,6 +37,12 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.op
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a hidden matrix or a stack of them, which maps activations to activations."""
+    hidden = name.startswith(HIDDEN) or name in ("patch_input", "patch_output")
+    return hidden and parameter.ndim >= 2 and not name.endswith("convolution")
 
 
 def set_learning_rates(optimizers: list[torch.optim.Optimizer], fraction: float) -> None:

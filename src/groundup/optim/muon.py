@@ -22,7 +22,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for 2-D parameters, with fp32 masters for low-precision ones."""
+    """Orthogonalised momentum for matrices and stacks of them (experts), with fp32 masters for low-precision ones."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for parameter in group["params"]:
-                assert parameter.ndim == 2, f"Muon takes matrices, not a tensor of shape {tuple(parameter.shape)}"
+                assert parameter.ndim >= 2, f"Muon takes matrices, not a tensor of shape {tuple(parameter.shape)}"
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             updates.append(gradient.lerp(state["momentum"], group["momentum"]))
         orthogonal = orthogonalize(torch.stack(updates), group["iterations"])
-        rows, columns = parameters[0].shape
+        rows, columns = parameters[0].shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
         for parameter, update in zip(parameters, orthogonal, strict=True):
             master = master_of(parameter, self.state[parameter])

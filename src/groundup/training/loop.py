@@ -62,6 +62,7 @@ def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int)
     for optimizer in state.optimizers:
         optimizer.step()
         optimizer.zero_grad()
+    state.model.after_step()
     state.step += 1
     return norm, config.learning_rate * fraction
 

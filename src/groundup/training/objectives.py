@@ -11,12 +11,12 @@ Objective = Callable[[Decoder, Batch], tuple[Tensor, dict[str, float]]]
 
 
 def next_token(model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Mean negative log-likelihood in nats over the targets, weighted: Σ w·(-log p) / Σ w."""
+    """Mean negative log-likelihood in nats over the targets, weighted: Σ w·(-log p) / Σ w, and what mixers add."""
     losses_BT = model.token_losses(batch.tokens_BT, batch.targets_BT)
-    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum(), {}
+    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum() + model.auxiliary_loss(), {}
 
 
 def answer_tokens(model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """The same mean for batches in which few targets have weight: the others' logits are not computed."""
     losses_BT = model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0)
-    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum(), {}
+    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum() + model.auxiliary_loss(), {}

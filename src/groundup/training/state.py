@@ -8,7 +8,8 @@ from torch import Tensor
 
 from groundup.checkpoint.store import Checkpoint, write_checkpoint
 from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder, initialize
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
 from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.master import master_of
@@ -21,7 +22,7 @@ class TrainState:
         """Freshly initialised weights, drawn in fp32 and then rounded, so that every dtype starts from the same."""
         self.model = Decoder(config)
         initialize(self.model, seed)
-        self._adopt(dict(self.model.named_parameters()), optimizer, dtype)
+        self._adopt(self.model.state_dict(), optimizer, dtype)
 
     def _adopt(self, weights: dict[str, Tensor], optimizer: OptimizerConfig, dtype: torch.dtype) -> None:
         """Take fp32 weights: masters hold them exactly, the model holds them rounded to its dtype."""
@@ -36,6 +37,8 @@ class TrainState:
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(exact[name])
                 master_of(parameter, self._slot(parameter)).copy_(exact[name])
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(exact[name])
 
     @classmethod
     def from_weights(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype) -> "TrainState":
@@ -59,8 +62,9 @@ class TrainState:
         return state
 
     def weights(self) -> dict[str, Tensor]:
-        """fp32 weights by name."""
-        return {name: master_of(p, self._slot(p)).detach() for name, p in self.model.named_parameters()}
+        """fp32 weights by name, and what the model keeps beside them (biases that balance experts)."""
+        weights = {name: master_of(p, self._slot(p)).detach() for name, p in self.model.named_parameters()}
+        return weights | {name: buffer.detach() for name, buffer in self.model.named_buffers()}
 
     def save(self, root: Path, tokenizer: Path, counters: dict[str, Any], keep: int = 2) -> Path:
         """Write a checkpoint of this step that `resumed` continues from; `counters` go into its state."""
