@@ -222,7 +222,6 @@ def _sequence_mixer(config: DecoderConfig, place: int, T: int, fused: bool) -> K
             convolved, states = H * V + 2 * mixer.groups * K, math.ceil(T / mixer.chunk) * H * K * V
             inside = convolved + 3 * H + H * V + mixer.groups
             return Kept(T * (2 * convolved + 3 * H * V), T * inside + states)
-    raise NotImplementedError(mixer.kind)
 
 
 def _attention(mixer: mixer_config.Attention, D: int, T: int, fused: bool, own_keys: bool) -> Kept:
@@ -254,7 +253,6 @@ def _channel_mixer(mixer: mixer_config.ChannelMixer, D: int, T: int) -> Kept:
             return Kept(T * (chosen * (2 * D + 4 * F) + 4 * mixer.shared_width), T * routing)
         case mixer_config.NoChannel():
             return Kept()
-    raise NotImplementedError(mixer.kind)
 
 
 # --- cache -----------------------------------------------------------------------------------------------------------
@@ -291,4 +289,3 @@ def layer_cache_bytes(
             H, K, V = mixer.num_heads(width), mixer.state_width, mixer.head_width
             tail = (mixer.convolution - 1) * (H * V + 2 * mixer.groups * K)
             return rows * (H * K * V * SINGLE + tail * size)
-    raise NotImplementedError(mixer.kind)

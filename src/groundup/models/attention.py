@@ -18,8 +18,7 @@ from groundup.models.layers import affine, rms_norm
 from groundup.models.position_config import Alibi, Rotary
 from groundup.models.positions import (
     alibi_slopes,
-    inverse_frequencies,
-    rope_angles,
+    rotary_angles,
     rotate,
     visible_in_cache,
     visible_in_packed,
@@ -69,7 +68,7 @@ class Attention(nn.Module):
         return key_value_cache(batch, self.config.num_kv_heads, capacity, self.config.window, widths, self.query)
 
     def forward(self, x_BTD: Tensor, positions: Tensor, cache: LayerCache | None) -> Tensor:
-        how = (positions, self.config, self.head_width, self.epsilon)
+        how = (self.config, rotation(self.config, self.head_width, positions), self.head_width, self.epsilon)
         q_BHTK = heads(affine(x_BTD, self.query, self.query_bias), self.query_gain, *how)
         k_BGTK = heads(affine(x_BTD, self.key, self.key_bias), self.key_gain, *how)
         v_BGTK = affine(x_BTD, self.value, self.value_bias).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
@@ -82,11 +81,16 @@ class Attention(nn.Module):
         return affine(look_up(self.config, q_BHTK, keys, positions, self.sink), self.output, self.output_bias)
 
 
+def rotation(config: mixer_config.Attention, head_width: int, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Angles for queries and keys, where they are turned."""
+    return rotary_angles(config.position, head_width, positions) if isinstance(config.position, Rotary) else None
+
+
 def heads(
     projected_BTE: Tensor,
     gain: Tensor | None,
-    positions: Tensor,
     config: mixer_config.Attention,
+    angles: tuple[Tensor, Tensor] | None,
     head_width: int,
     epsilon: float,
 ) -> Tensor:
@@ -97,10 +101,7 @@ def heads(
     if gain is not None and config.qk_norm == "head":
         x_BTHK = rms_norm(x_BTHK, gain, epsilon)
     x_BHTK = x_BTHK.transpose(1, 2)
-    if not isinstance(config.position, Rotary):
-        return x_BHTK
-    frequencies_k, factor = inverse_frequencies(config.position, head_width)
-    return rotate(x_BHTK, *rope_angles(positions, frequencies_k.to(x_BHTK.device), factor))
+    return x_BHTK if angles is None else rotate(x_BHTK, *angles)
 
 
 def look_up(

@@ -20,21 +20,17 @@ B batch, T bytes, L local width, P patches, D global width, V vocabulary.
 """
 
 from collections.abc import Sequence
-from itertools import repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from groundup.kernels.cross_entropy import linear_cross_entropy
-from groundup.models.block import Block
 from groundup.models.cache import KVCache, LayerCache
-from groundup.models.config import DecoderConfig
 from groundup.models.hierarchical_config import NUM_BYTES, FixedPatches, HierarchicalConfig, Patches
+from groundup.models.language_model import LanguageModel, positions_from_zero
 from groundup.models.layers import affine, dropout
-from groundup.models.mixers import channel_mixer, sequence_mixer
-from groundup.models.mixture_of_experts import MixtureOfExperts
 from groundup.models.normalization import Normalization
+from groundup.models.stack import new_caches, run, stack
 
 
 class PatchCache(LayerCache):
@@ -55,13 +51,12 @@ class HierarchicalCache(KVCache):
         self.parts = encoder, patches, decoder, memory
 
 
-class Hierarchical(nn.Module):
+class Hierarchical(LanguageModel):
     """Hidden states of bytes; `unembed` turns them into logits, `token_losses` into negative log-likelihoods."""
 
     def __init__(self, config: HierarchicalConfig) -> None:
         super().__init__()
         self.config = config
-        self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.local_width))
         self.encoder_blocks = stack(config.encoder)
         self.patch_input = nn.Parameter(torch.empty(config.width, config.local_width))
@@ -76,8 +71,7 @@ class Hierarchical(nn.Module):
     def forward(self, tokens_BT: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Final normed hidden states (B, T, L). Positions are those of bytes, as in `Decoder.forward`."""
         if positions is None:
-            assert cache is None, "with a cache, only the caller knows the positions"
-            positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+            positions = positions_from_zero(tokens_BT, cache)
         assert cache is None or isinstance(cache, HierarchicalCache)
         encoder, patches, decoder, memory = (None, None, None, None) if cache is None else cache.parts
         x_BTL = dropout(self.embedding[tokens_BT], self.config.dropout, self.training)
@@ -111,57 +105,6 @@ class Hierarchical(nn.Module):
             new_caches(self.decoder_blocks, batch, capacity),
             PatchCache(none_B, told_BL, none_B.bool()),
         )
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.embedding if self.config.tie_embeddings else self.unembedding
-
-    def unembed(self, hidden_BTL: Tensor) -> Tensor:
-        """Logits over bytes and special tokens (B, T, V), fp32."""
-        return affine(hidden_BTL, self.output_weight).float()
-
-    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """-log p(target | bytes so far) in nats (B, T), fp32."""
-        return self.cross_entropy(self(tokens_BT), self.output_weight, targets_BT)
-
-    def losses_where(self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor) -> Tensor:
-        """`token_losses` where `counted_BT` is true and 0 elsewhere, without computing logits that do not count."""
-        losses_N = linear_cross_entropy(self(tokens_BT)[counted_BT], self.output_weight, targets_BT[counted_BT])
-        return torch.zeros(targets_BT.shape, device=losses_N.device).masked_scatter(counted_BT, losses_N)
-
-    def auxiliary_loss(self) -> Tensor | float:
-        """What mixers add to the loss of the last forward in training: balance of experts."""
-        mixtures = [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
-        return sum(mixture.auxiliary_loss for mixture in mixtures if mixture.auxiliary_loss is not None)
-
-    def after_step(self) -> None:
-        """What changes after an optimizer step without a gradient: biases that balance experts."""
-        for module in self.modules():
-            if isinstance(module, MixtureOfExperts):
-                module.update_balance_bias()
-
-
-def stack(config: DecoderConfig) -> nn.ModuleList:
-    """The blocks of a decoder's layers."""
-    sequences: list[nn.Module] = []
-    blocks = nn.ModuleList()
-    for layer in config.all_layers:
-        sequences.append(sequence_mixer(layer.sequence, config, sequences))
-        blocks.append(Block(config, sequences[-1], channel_mixer(layer.channel, config)))
-    return blocks
-
-
-def run(blocks: nn.ModuleList, x: Tensor, positions: Tensor, caches: Sequence[LayerCache] | None) -> Tensor:
-    """One block after the other."""
-    for block, cache in zip(blocks, repeat(None) if caches is None else caches, strict=caches is not None):
-        x = block(x, positions, cache)
-    return x
-
-
-def new_caches(blocks: nn.ModuleList, batch: int, capacity: int) -> list[LayerCache]:
-    """An empty memory for each block."""
-    mixers: list[Any] = [block.get_submodule("sequence") for block in blocks]
-    return [mixer.new_cache(batch, capacity) for mixer in mixers]
 
 
 class FoundPatches(NamedTuple):

@@ -5,7 +5,7 @@ Bytes are tokens 0 to 255, special tokens have the numbers behind them. Three st
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -62,7 +62,7 @@ class HierarchicalConfig:
     encoder_depth: int = 3
     decoder_depth: int = 3
     local_layers: tuple[Layer, ...] = (Layer(Attention(window=128)),)
-    norm: Norm = Norm()  # noqa: RUF009 - frozen
+    norm: Norm = field(default_factory=Norm)
     tie_embeddings: bool = False
     dropout: float = 0.0
 

@@ -20,7 +20,7 @@ from groundup.models import mixer_config
 from groundup.models.cache import LayerCache, SlotCache, key_value_cache
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine, rms_norm
-from groundup.models.positions import inverse_frequencies, rope_angles, rotate, visible_in_cache, visible_in_packed
+from groundup.models.positions import rotary_angles, rotate, visible_in_cache, visible_in_packed
 
 
 class LatentAttention(nn.Module):
@@ -50,8 +50,7 @@ class LatentAttention(nn.Module):
     def forward(self, x_BTD: Tensor, positions: Tensor, cache: LayerCache | None) -> Tensor:
         config = self.config
         H, K, R = config.num_heads, config.head_width, config.rotary_width
-        frequencies_k, factor = inverse_frequencies(config.rotary, R)
-        angles = rope_angles(positions, frequencies_k.to(x_BTD.device), factor)
+        angles = rotary_angles(config.rotary, R, positions)
         a_BTQ = x_BTD
         if config.query_latent_width:
             a_BTQ = rms_norm(affine(x_BTD, self.query_latent), self.query_latent_gain, self.epsilon)

@@ -21,7 +21,7 @@ from groundup.models.cache import LayerCache, StateCache
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine
 from groundup.models.position_config import Rotary
-from groundup.models.positions import document_starts, inverse_frequencies, rope_angles, rotate
+from groundup.models.positions import document_starts, rotary_angles, rotate
 
 CHUNK = 64  # as large as a head is wide, so that work within chunks and between them is about equal
 EPSILON = 1e-6  # of the normaliser, which is 0 for padding in front of which nothing came
@@ -64,8 +64,7 @@ class LinearAttention(nn.Module):
         """φ of queries or keys in heads (B, H, T, K), fp32."""
         x_BHTK = affine(x_BTD, weight).unflatten(-1, (-1, self.head_width)).transpose(1, 2).float()
         if isinstance(self.config.position, Rotary):
-            frequencies_k, factor = inverse_frequencies(self.config.position, self.head_width)
-            x_BHTK = rotate(x_BHTK, *rope_angles(positions, frequencies_k.to(x_BTD.device), factor))
+            x_BHTK = rotate(x_BHTK, *rotary_angles(self.config.position, self.head_width, positions))
         return torch.where(x_BHTK > 0, x_BHTK + 1, x_BHTK.clamp(max=0).exp())
 
 

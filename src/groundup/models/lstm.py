@@ -21,8 +21,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from groundup.kernels.cross_entropy import linear_cross_entropy
 from groundup.models.cache import KVCache, LayerCache, StateCache
+from groundup.models.language_model import LanguageModel, positions_from_zero
 from groundup.models.layers import affine, dropout
 from groundup.models.lstm_config import LstmConfig
 from groundup.models.positions import document_starts
@@ -30,13 +30,12 @@ from groundup.models.positions import document_starts
 FORGET_BIAS = 1.0
 
 
-class Lstm(nn.Module):
+class Lstm(LanguageModel):
     """Hidden states of tokens; `unembed` turns them into logits, `token_losses` into negative log-likelihoods."""
 
     def __init__(self, config: LstmConfig) -> None:
         super().__init__()
         self.config = config
-        self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
         self.layers = nn.ModuleList(LstmLayer(config.width) for _ in range(config.depth))
         if not config.tie_embeddings:
@@ -46,8 +45,7 @@ class Lstm(nn.Module):
         """Hidden states (B, T, D) of the last layer. Positions as in `Decoder.forward`; an LSTM only asks of them where
         documents begin and what is padding."""
         if positions is None:
-            assert cache is None, "with a cache, only the caller knows the positions"
-            positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+            positions = positions_from_zero(tokens_BT, cache)
         scale = math.sqrt(self.config.width) if self.config.tie_embeddings else 1
         x_BTD = self._dropout(self.embedding[tokens_BT] * scale)
         for place, layer in enumerate(self.layers):
@@ -61,30 +59,6 @@ class Lstm(nn.Module):
         """Empty states for so many rows; they hold any number of positions."""
         shape, device = (batch, 2, self.config.width), self.embedding.device
         return KVCache([StateCache(torch.zeros(shape, device=device)) for _ in self.layers])
-
-    @property
-    def output_weight(self) -> Tensor:
-        return self.embedding if self.config.tie_embeddings else self.unembedding
-
-    def unembed(self, hidden_BTD: Tensor) -> Tensor:
-        """Logits over the vocabulary (B, T, V), fp32."""
-        return affine(hidden_BTD, self.output_weight).float()
-
-    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """-log p(target | tokens so far) in nats (B, T), fp32."""
-        return self.cross_entropy(self(tokens_BT), self.output_weight, targets_BT)
-
-    def losses_where(self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor) -> Tensor:
-        """`token_losses` where `counted_BT` is true and 0 elsewhere, without computing logits that do not count."""
-        losses_N = linear_cross_entropy(self(tokens_BT)[counted_BT], self.output_weight, targets_BT[counted_BT])
-        return torch.zeros(targets_BT.shape, device=losses_N.device).masked_scatter(counted_BT, losses_N)
-
-    def auxiliary_loss(self) -> float:
-        """Layers add nothing to the loss."""
-        return 0.0
-
-    def after_step(self) -> None:
-        """Nothing changes but by gradients."""
 
 
 class LstmLayer(nn.Module):

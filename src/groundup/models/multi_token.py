@@ -12,11 +12,10 @@ B batch, T time, D width.
 import torch
 from torch import Tensor, nn
 
-from groundup.models.block import Block
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine
-from groundup.models.mixers import channel_mixer, sequence_mixer
 from groundup.models.normalization import Normalization
+from groundup.models.stack import block_of
 
 
 class PredictionHead(nn.Module):
@@ -24,11 +23,10 @@ class PredictionHead(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        layer = config.all_layers[-1]
         self.hidden_norm = Normalization(config.norm, config.width)
         self.token_norm = Normalization(config.norm, config.width)
         self.join = nn.Parameter(torch.empty(config.width, 2 * config.width))
-        self.block = Block(config, sequence_mixer(layer.sequence, config, []), channel_mixer(layer.channel, config))
+        self.block = block_of(config.all_layers[-1], config, [])
         self.final_norm = Normalization(config.norm, config.width)
 
     def forward(self, hidden_BTD: Tensor, tokens_BTD: Tensor, positions: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ def _llama3(frequencies_k: Tensor, llama: Llama3Scaling) -> Tensor:
     return frequencies_k * kept_k + frequencies_k / llama.factor * (1 - kept_k)
 
 
+def rotary_angles(rotary: Rotary, head_width: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """`rope_angles` as the config says, for heads of a width."""
+    frequencies_k, factor = inverse_frequencies(rotary, head_width)
+    return rope_angles(positions, frequencies_k.to(positions.device), factor)
+
+
 def rope_angles(positions: Tensor, frequencies_k: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
     """cos and sin of position · frequency, times the factor, each (..., T, k), fp32."""
     angles = positions[..., None].float() * frequencies_k

@@ -7,7 +7,7 @@ B batch, T time, D width, H heads, K head width.
 import torch
 from torch import Tensor, nn
 
-from groundup.models.attention import Attention, heads, look_up
+from groundup.models.attention import Attention, heads, look_up, rotation
 from groundup.models.cache import LayerCache
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine
@@ -41,6 +41,7 @@ class SharedAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, positions: Tensor, cache: LayerCache | None) -> Tensor:
         projected_BTE = affine(x_BTD, self.query, self.query_bias)
-        q_BHTK = heads(projected_BTE, self.query_gain, positions, self.config, self.head_width, self.epsilon)
+        angles = rotation(self.config, self.head_width, positions)
+        q_BHTK = heads(projected_BTE, self.query_gain, self.config, angles, self.head_width, self.epsilon)
         found_BTE = look_up(self.config, q_BHTK, self._source[0].keys, positions, self.sink)
         return affine(found_BTE, self.output, self.output_bias)
