@@ -1,4 +1,4 @@
-"""The delta rule against its recurrence written out and against Qwen3-Next; chunks, caches, documents."""
+"""The delta rule against its recurrence written out and against Qwen3-Next; chunks of any length."""
 
 import math
 from typing import Any
@@ -7,13 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recurrent_mixers import DELTA_RULES, PACKED, D, randn, random_mixer
 from torch import Tensor
 from transformers import Qwen3NextConfig
 from transformers.models.qwen3_next import modeling_qwen3_next as qwen
 
 from groundup.models import mixer_config
-from groundup.models.cache import StateCache
-from groundup.models.config import DecoderConfig, Layer, Norm
 from groundup.models.delta_rule import (
     DeltaRule,
     chunked_delta_rule,
@@ -24,32 +23,6 @@ from groundup.models.delta_rule import (
     spread_decays,
     unit,
 )
-
-D = 24
-SHAPES: dict[str, dict[str, Any]] = {
-    "gated": {"num_heads": 3},
-    "wide values": {"num_heads": 2, "key_width": 4, "value_width": 7, "convolution": 3},
-    "no decay": {"num_heads": 3, "gated": False},
-    "no convolution": {"num_heads": 3, "convolution": 1},
-}
-PACKED = torch.cat([torch.arange(n) for n in (3, 1, 70, 2, 1, 73)])  # documents in a row of 150
-
-
-def mixer(**changes: Any) -> DeltaRule:
-    config = mixer_config.DeltaRule(**changes)
-    module = DeltaRule(config, DecoderConfig(width=D, layers=(Layer(config),), norm=Norm(epsilon=1e-5)))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(0, parameter.shape[-1] ** -0.5, generator=generator)
-            elif name != "log_decay_rate":
-                parameter.normal_(0, 1, generator=generator)  # decays from some to e⁻⁵⁰ a token
-    return module
-
-
-def randn(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def written_out(module: DeltaRule, weights: dict[str, Tensor], x_TD: Tensor, positions_T: Tensor) -> Tensor:
@@ -81,10 +54,10 @@ def written_out(module: DeltaRule, weights: dict[str, Tensor], x_TD: Tensor, pos
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("config", DELTA_RULES.values(), ids=DELTA_RULES)
 @pytest.mark.parametrize("positions_T", [torch.arange(5, 78), PACKED[:20]], ids=["one document", "packed"])
-def test_outputs_and_gradients_are_those_of_the_formula(shape: dict[str, Any], positions_T: Tensor) -> None:
-    module, x_TD, wanted_TD = mixer(**shape), randn(len(positions_T), D), randn(len(positions_T), D, seed=2)
+def test_outputs_and_gradients_are_those_of_the_formula(config: mixer_config.DeltaRule, positions_T: Tensor) -> None:
+    module, x_TD, wanted_TD = random_mixer(config), randn(len(positions_T), D), randn(len(positions_T), D, seed=2)
     weights = {name: p.detach().double().requires_grad_() for name, p in module.named_parameters()}
     expected = written_out(module, weights, x_TD.double(), positions_T)
     found = module(x_TD[None], positions_T[None] if positions_T[0] == 0 else positions_T, None)[0]
@@ -150,7 +123,8 @@ def test_the_layer_is_qwens() -> None:
         linear_value_head_dim=10, linear_conv_kernel_dim=4, rms_norm_eps=1e-5, num_hidden_layers=1,
         layer_types=["linear_attention"],
     )  # fmt: skip
-    theirs, ours = qwen.Qwen3NextGatedDeltaNet(config, 0), mixer(num_heads=3, key_width=8, value_width=10)
+    theirs = qwen.Qwen3NextGatedDeltaNet(config, 0)
+    ours = random_mixer(mixer_config.DeltaRule(num_heads=3, key_width=8, value_width=10))
     with torch.no_grad():
         wide = [getattr(ours, name).unflatten(0, (3, -1)) for name in ("query", "key", "value", "gate")]
         theirs.in_proj_qkvz.weight.copy_(torch.cat(wide, dim=1).flatten(0, 1))  # head by head
@@ -216,79 +190,3 @@ def test_fresh_decays_are_spread_over_their_range() -> None:
     x = torch.linspace(-60, 60, 99)
     torch.testing.assert_close(softplus(x), torch.nn.functional.softplus(x))
     assert all(one.isfinite().all() for one in spread_decays(1))
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("steps", [[149], [1, 148], [64, 1, 1, 83], [1, 1, 1, 1, 2, 61, 82]], ids=str)
-@torch.no_grad()
-def test_cached_is_uncached_for_rows_of_every_length(shape: dict[str, Any], steps: list[int]) -> None:
-    module, x_BTD, lengths = mixer(**shape), randn(5, 150, D), torch.tensor([149, 1, 3, 64, 97])
-    expected, cache, first = module(x_BTD, torch.arange(150), None), module.new_cache(5, 150), 0
-    for step in steps:
-        at_T = torch.arange(first, first + step)
-        positions_BT = torch.where(at_T < lengths[:, None], at_T, -1)
-        found = module(x_BTD[:, at_T], positions_BT, cache)
-        assert found.isfinite().all()
-        real_BT = positions_BT >= 0
-        torch.testing.assert_close(found[real_BT], expected[:, at_T][real_BT], atol=1e-5, rtol=1e-5)
-        first += step
-    rows_B = torch.arange(5)
-    last = module(x_BTD[rows_B, lengths][:, None], lengths[:, None], cache)  # and each row goes on at its own end
-    torch.testing.assert_close(last[:, 0], expected[rows_B, lengths], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("T", [1, 3])
-@torch.no_grad()
-def test_padding_changes_no_memory(T: int) -> None:
-    module = mixer()
-    cache = module.new_cache(2, 20)
-    assert isinstance(cache, StateCache)
-    assert cache.tail_BWC is not None
-    padding = randn(2, T, D, seed=3), torch.full((2, T), -1)
-    assert module(*padding, cache).isfinite().all()
-    assert not cache.state.any()
-    assert not cache.tail_BWC.any()
-    module(randn(2, 9, D), torch.arange(9), cache)
-    state, tail = cache.state, cache.tail_BWC
-    assert module(*padding, cache).isfinite().all()
-    assert torch.equal(cache.state, state)
-    assert torch.equal(cache.tail_BWC, tail)
-
-
-@torch.no_grad()
-def test_documents_of_a_packed_row_are_as_alone() -> None:
-    module, x_BTD = mixer(), randn(2, 150, D)
-    positions_BT = torch.stack((PACKED, torch.arange(150)))
-    found = module(x_BTD, positions_BT, None)
-    torch.testing.assert_close(found[1:], module(x_BTD[1:], torch.arange(150), None), atol=1e-6, rtol=0)
-    for first in (PACKED == 0).nonzero()[:, 0].tolist():
-        length = int((PACKED[first:] == torch.arange(150 - first)).sum())
-        alone = module(x_BTD[:1, first : first + length], torch.arange(length), None)
-        torch.testing.assert_close(found[:1, first : first + length], alone, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_rows_and_what_comes_later_do_not_matter() -> None:
-    module, x_BTD = mixer(), randn(3, 150, D)
-    found = module(x_BTD, torch.arange(150), None)
-    torch.testing.assert_close(module(x_BTD[1:2], torch.arange(150), None), found[1:2], atol=1e-6, rtol=0)
-    for t in (1, 63, 64, 100):
-        changed_BTD = x_BTD.clone()
-        changed_BTD[:, t:] += 10
-        torch.testing.assert_close(module(changed_BTD, torch.arange(150), None)[:, :t], found[:, :t], atol=1e-6, rtol=0)
-        assert not torch.allclose(module(changed_BTD, torch.arange(150), None)[:, t:], found[:, t:], atol=1e-2)
-
-
-@torch.no_grad()
-def test_bf16_gives_bf16_and_a_state_of_fp32() -> None:
-    module, x_BTD = mixer(), randn(2, 80, D)
-    expected = module(x_BTD, torch.arange(80), None)
-    small, cache = module.bfloat16(), module.new_cache(2, 81)
-    found = small(x_BTD.bfloat16(), torch.arange(80), cache)
-    assert found.dtype == torch.bfloat16
-    assert isinstance(cache, StateCache)
-    assert cache.tail_BWC is not None
-    assert (found.float() - expected).abs().max() < 0.05 * expected.abs().max()
-    assert small(x_BTD[:, :1].bfloat16(), torch.full((2, 1), 80), cache).isfinite().all()
-    assert cache.state.dtype == torch.float32
-    assert cache.tail_BWC.dtype == torch.bfloat16

@@ -1,40 +1,15 @@
-"""Linear attention against its sums written out, and its scan against the recurrence: chunks, caches, documents."""
-
-from typing import Any
+"""Linear attention against its sums written out, and its scan against the recurrence."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recurrent_mixers import LINEAR_ATTENTIONS, PACKED, D, randn, random_mixer
 from torch import Tensor
 
 from groundup.models import mixer_config
-from groundup.models.cache import StateCache
-from groundup.models.config import DecoderConfig, Layer
-from groundup.models.linear_attention import LinearAttention, chunked_scan, scan, scan_step
-from groundup.models.position_config import NoPosition, Rotary
-
-D = 24
-SHAPES: dict[str, dict[str, Any]] = {
-    "rotary": {"num_heads": 3},
-    "partly rotary": {"num_heads": 2, "head_width": 8, "position": Rotary(base=100.0, fraction=0.5)},
-    "no positions": {"num_heads": 4, "position": NoPosition()},
-}
-PACKED = torch.cat([torch.arange(n) for n in (3, 1, 70, 2, 1, 73)])  # documents in a row of 150
-
-
-def mixer(**changes: Any) -> LinearAttention:
-    config = mixer_config.LinearAttention(**changes)
-    module = LinearAttention(config, DecoderConfig(width=D, layers=(Layer(config),)))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-    return module
-
-
-def randn(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+from groundup.models.linear_attention import chunked_scan, scan, scan_step
+from groundup.models.position_config import Rotary
 
 
 def written_out(config: mixer_config.LinearAttention, weights: dict[str, Tensor], x_TD: Tensor, at_T: Tensor) -> Tensor:
@@ -67,10 +42,13 @@ def features(config: mixer_config.LinearAttention, x_K: Tensor, position: Tensor
     return torch.nn.functional.elu(x_K) + 1
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("config", LINEAR_ATTENTIONS.values(), ids=LINEAR_ATTENTIONS)
 @pytest.mark.parametrize("positions_T", [torch.arange(5, 18), PACKED[:12]], ids=["one document", "packed"])
-def test_outputs_and_gradients_are_those_of_the_formula(shape: dict[str, Any], positions_T: Tensor) -> None:
-    module, x_BTD, wanted_BTD = mixer(**shape), randn(2, len(positions_T), D), randn(2, len(positions_T), D, seed=2)
+def test_outputs_and_gradients_are_those_of_the_formula(
+    config: mixer_config.LinearAttention, positions_T: Tensor
+) -> None:
+    module, T = random_mixer(config), len(positions_T)
+    x_BTD, wanted_BTD = randn(2, T, D), randn(2, T, D, seed=2)
     weights = {name: p.detach().double().requires_grad_() for name, p in module.named_parameters()}
     expected = torch.stack([written_out(module.config, weights, x_TD.double(), positions_T) for x_TD in x_BTD])
     packed = bool(positions_T[0] == 0)
@@ -144,73 +122,3 @@ def test_a_slow_decay_after_a_fast_one_is_exact() -> None:
     log_decay[..., 20] = -3000.0
     expected, _ = scan(q.double(), k.double(), v.double(), log_decay.double())
     torch.testing.assert_close(scan(q, k, v, log_decay)[0].double(), expected, atol=3e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("steps", [[149], [1, 148], [64, 1, 1, 83], [7, 60, 82]], ids=str)
-@torch.no_grad()
-def test_cached_is_uncached_for_rows_of_every_length(shape: dict[str, Any], steps: list[int]) -> None:
-    module, x_BTD, lengths = mixer(**shape), randn(4, 150, D), torch.tensor([149, 2, 64, 97])
-    expected, cache, first = module(x_BTD, torch.arange(150), None), module.new_cache(4, 150), 0
-    for step in steps:
-        at_T = torch.arange(first, first + step)
-        positions_BT = torch.where(at_T < lengths[:, None], at_T, -1)
-        found = module(x_BTD[:, at_T], positions_BT, cache)
-        assert found.isfinite().all()
-        real_BT = positions_BT >= 0
-        torch.testing.assert_close(found[real_BT], expected[:, at_T][real_BT], atol=1e-5, rtol=0)
-        first += step
-    rows_B = torch.arange(4)
-    last = module(x_BTD[rows_B, lengths][:, None], lengths[:, None], cache)  # and each row goes on at its own end
-    torch.testing.assert_close(last[:, 0], expected[rows_B, lengths], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("T", [1, 3])
-@torch.no_grad()
-def test_padding_changes_no_memory(T: int) -> None:
-    module = mixer()
-    cache = module.new_cache(2, 20)
-    assert isinstance(cache, StateCache)
-    assert module(randn(2, T, D), torch.full((2, T), -1), cache).isfinite().all()
-    assert not cache.state.any()
-    module(randn(2, 9, D), torch.arange(9), cache)
-    before = cache.state
-    assert module(randn(2, T, D), torch.full((2, T), -1), cache).isfinite().all()
-    assert torch.equal(cache.state, before)
-
-
-@torch.no_grad()
-def test_documents_of_a_packed_row_are_as_alone() -> None:
-    module, x_BTD = mixer(), randn(2, 150, D)
-    positions_BT = torch.stack((PACKED, torch.arange(150)))
-    found = module(x_BTD, positions_BT, None)
-    torch.testing.assert_close(found[1:], module(x_BTD[1:], torch.arange(150), None), atol=1e-6, rtol=0)
-    for first in (PACKED == 0).nonzero()[:, 0].tolist():
-        length = int((PACKED[first:] == torch.arange(150 - first)).sum())
-        alone = module(x_BTD[:1, first : first + length], torch.arange(length), None)
-        torch.testing.assert_close(found[:1, first : first + length], alone, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_rows_and_what_comes_later_do_not_matter() -> None:
-    module, x_BTD = mixer(), randn(3, 150, D)
-    found = module(x_BTD, torch.arange(150), None)
-    torch.testing.assert_close(module(x_BTD[1:2], torch.arange(150), None), found[1:2], atol=1e-6, rtol=0)
-    for t in (1, 63, 64, 100):
-        changed_BTD = x_BTD.clone()
-        changed_BTD[:, t:] += 10
-        torch.testing.assert_close(module(changed_BTD, torch.arange(150), None)[:, :t], found[:, :t], atol=1e-6, rtol=0)
-        assert not torch.allclose(module(changed_BTD, torch.arange(150), None)[:, t:], found[:, t:], atol=1e-2)
-
-
-@torch.no_grad()
-def test_bf16_gives_bf16_and_a_state_of_fp32() -> None:
-    module, x_BTD = mixer(), randn(2, 80, D)
-    expected = module(x_BTD, torch.arange(80), None)
-    small, cache = module.bfloat16(), module.new_cache(2, 81)
-    found = small(x_BTD.bfloat16(), torch.arange(80), cache)
-    assert found.dtype == torch.bfloat16
-    assert isinstance(cache, StateCache)
-    assert (found.float() - expected).abs().max() < 0.05 * expected.abs().max()
-    assert small(x_BTD[:, :1].bfloat16(), torch.full((2, 1), 80), cache).isfinite().all()
-    assert cache.state.dtype == torch.float32

@@ -33,8 +33,7 @@ ATTENTION = mixer_config.Attention(num_heads=2, num_kv_heads=2)
 def mixture(seed: int = 0, **changes: Any) -> MixtureOfExperts:
     """Random weights of a size at which every part of the output matters, and a random bias where there is one."""
     config = mixer_config.MixtureOfExperts(**{"num_experts": 6, "experts_per_token": 2, "hidden_width": 5, **changes})
-    decoder = DecoderConfig(width=WIDTH, layers=(Layer(ATTENTION, config),))
-    module = MixtureOfExperts(config, decoder)
+    module = MixtureOfExperts(config, DecoderConfig(width=WIDTH, layers=(Layer(ATTENTION, config),)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -130,12 +129,9 @@ def test_output_and_gradients_are_those_of_a_loop(
     x_BTD = inputs(*shape, seed=seed).requires_grad_()
     ours, theirs = run(module, x_BTD), by_loop(module, x_BTD)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    direction = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    leaves, direction = [x_BTD, *module.parameters()], inputs(*shape, seed=1)
     found, expected = (
-        torch.autograd.grad(
-            (y * direction).sum(), [x_BTD, *module.parameters()], allow_unused=True, materialize_grads=True
-        )
-        for y in (ours, theirs)
+        torch.autograd.grad(y, leaves, direction, allow_unused=True, materialize_grads=True) for y in (ours, theirs)
     )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -152,9 +148,8 @@ def agrees(module: MixtureOfExperts, theirs: torch.nn.Module, names: dict[str, s
     ours_x, theirs_x = inputs(2, 20).requires_grad_(), inputs(2, 20).requires_grad_()
     ours_y, theirs_y = run(module, ours_x), theirs(theirs_x)
     torch.testing.assert_close(ours_y, theirs_y, atol=1e-5, rtol=0)
-    direction = torch.randn(ours_y.shape, generator=torch.Generator().manual_seed(1))
     for y in (ours_y, theirs_y):
-        (y * direction).sum().backward()
+        y.backward(inputs(2, 20, seed=1))
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     mine = {other: weights[name].grad for name, other in names.items()} | {"experts.down_proj": module.down.grad}
     mine["experts.gate_up_proj"] = torch.cat((module.gate.grad, module.up.grad), dim=1)
