@@ -1,167 +1,38 @@
-"""GGUF files: against the `gguf` package, llama.cpp itself where it is installed, and transformers."""
+"""Models in GGUF files: against the `gguf` package, llama.cpp itself where it is installed, and transformers."""
 
-import os
-import struct
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
+from gguf_samples import (
+    CASES,
+    EXPERTS,
+    FAR,
+    GATED,
+    GEMMA3,
+    LATENT,
+    NEAR,
+    attention,
+    decoder,
+    every_case,
+    gemma,
+    greedy,
+    llama_cpp_answer,
+    loaded,
+    random_weights,
+    tokens_of,
+)
 
 from groundup.checkpoint.gguf import difference, for_use, read_gguf, write_gguf
 from groundup.checkpoint.gguf_file import read_container, write_container
 from groundup.checkpoint.gguf_tensors import F32
 from groundup.checkpoint.huggingface import write_huggingface
-from groundup.core.errors import ConfigError, InputError, MissingError
-from groundup.models.config import DecoderConfig, Layer, Norm
-from groundup.models.decoder import Decoder
-from groundup.models.mixer_config import Attention, DenseMLP, GatedMLP, LatentAttention, MixtureOfExperts
-from groundup.models.position_config import LinearScaling, Llama3Scaling, NoPosition, Rotary, YarnScaling
-from groundup.tokenization.bpe_training import train_bpe
-
-T = 23
-GATED = GatedMLP(48)
-NEAR, FAR = Rotary(20_000.0), Rotary(1_000_000.0)
-GEMMA3 = {"placement": "double", "embedding_scale": 32**0.5, "tie_embeddings": True, "context_length": 64}
-
-
-def decoder(*layers: Layer, **more: Any) -> DecoderConfig:
-    return DecoderConfig(**{"vocab_size": 61, "context_length": 64, "width": 32, "depth": 3, "layers": layers, **more})
-
-
-def attention(heads: int = 4, groups: int = 2, width: int = 8, norm: str = "none", **more: Any) -> Attention:
-    return Attention(heads, groups, width, qk_norm=norm, **more)
-
-
-def gemma(rotary: Rotary, window: int | None = None, width: int = 8) -> Layer:
-    position = attention(width=width, norm="head", position=rotary, window=window, scale=width**-0.5)
-    return Layer(position, GatedMLP(48, "gelu_tanh"))
-
-
-LATENT = LatentAttention(4, 8, 6, 4, 12, 24)
-EXPERTS = MixtureOfExperts(
-    num_experts=8,
-    hidden_width=16,
-    shared_width=32,
-    gate="sigmoid",
-    scale=2.5,
-    balance_bias_rate=0.001,
-    groups=4,
-    groups_per_token=2,
-)
-DEEP_YARN = YarnScaling(4.0, 16, attention_factor=1.0)
-CASES: dict[str, tuple[str, DecoderConfig]] = {
-    "llama": ("llama", decoder(Layer(attention(), GATED))),
-    "llama, tied, biases": (
-        "llama",
-        decoder(Layer(attention(bias=True), GatedMLP(48, bias=True)), tie_embeddings=True, norm=Norm(epsilon=1e-6)),
-    ),
-    "llama 3": (
-        "llama",
-        decoder(
-            Layer(attention(width=16, position=Rotary(500_000.0, scaling=Llama3Scaling(8.0, 1.0, 4.0, 16))), GATED)
-        ),
-    ),
-    "llama, linear": ("llama", decoder(Layer(attention(position=Rotary(scaling=LinearScaling(4.0))), GATED))),
-    "llama, yarn": (
-        "llama",
-        decoder(Layer(attention(position=Rotary(scaling=YarnScaling(4.0, 16, attention_factor=1.3))), GATED)),
-    ),
-    "mixtral": ("llama", decoder(Layer(attention(), MixtureOfExperts(6, 2, 40)))),
-    "qwen3": ("qwen3", decoder(Layer(attention(width=16, norm="head", position=FAR), GATED), tie_embeddings=True)),
-    "qwen3, yarn": (
-        "qwen3",
-        decoder(Layer(attention(norm="head", position=Rotary(1e6, scaling=YarnScaling(4.0, 16))), GATED)),
-    ),
-    "gemma3": ("gemma3", decoder(gemma(NEAR, 5), gemma(FAR), **GEMMA3)),
-    "gemma3, linear": (
-        "gemma3",
-        decoder(
-            *[gemma(NEAR, 5, 16)] * 5,
-            gemma(Rotary(1e6, scaling=LinearScaling(8.0)), None, 16),
-            **GEMMA3,
-            depth=7,
-            logit_soft_cap=3.0,
-        ),
-    ),
-    "olmo2": ("olmo2", decoder(Layer(attention(norm="width"), GATED), placement="reordered")),
-    "gpt2": (
-        "gpt2",
-        decoder(
-            Layer(attention(4, 4, position=NoPosition(), bias=True), DenseMLP(128, "gelu_tanh", bias=True)),
-            norm=Norm("layer", bias=True),
-            position_embedding="learned",
-            tie_embeddings=True,
-        ),
-    ),
-    "deepseek v3": (
-        "deepseek2",
-        decoder(Layer(LATENT, EXPERTS), first_layers=(Layer(LATENT, GATED),)),
-    ),
-    "deepseek v3, yarn": (
-        "deepseek2",
-        decoder(
-            Layer(
-                replace(LATENT, rotary=Rotary(scaling=DEEP_YARN), scale=(0.08 * np.log(4.0) + 1) ** 2 / 12**0.5),
-                EXPERTS,
-            ),
-            first_layers=(),
-        ),
-    ),
-}
-every_case = pytest.mark.parametrize("case", CASES)
-
-
-def random_weights(config: DecoderConfig) -> dict[str, Tensor]:
-    """Weights that hide nothing: gains and biases are off their initial values too."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: torch.randn(tensor.shape, generator=generator) * (0.5 if "embedding" in name else 0.2)
-        + (1.0 if name.endswith("gain") else 0.0)
-        for name, tensor in Decoder(config).state_dict().items()
-    }
-
-
-def loaded(config: DecoderConfig, weights: dict[str, Tensor]) -> Decoder:
-    model = Decoder(config)
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def greedy(model: Decoder, prompt: list[int], count: int) -> list[int]:
-    tokens = list(prompt)
-    cache = model.new_cache(1, len(prompt) + count)
-    with torch.no_grad():
-        for step in range(count):
-            new = tokens if step == 0 else tokens[-1:]
-            positions = torch.arange(len(tokens) - len(new), len(tokens))[None]
-            tokens.append(int(model.unembed(model(torch.tensor([new]), positions, cache))[0, -1].argmax()))
-    return tokens[len(prompt) :]
-
-
-def tokens_of(config: DecoderConfig) -> list[int]:
-    return torch.randint(0, config.vocab_size, (T,), generator=torch.Generator().manual_seed(5)).tolist()
-
-
-def llama_cpp_answer(path: Path, tokens: list[int], count: int = 0) -> tuple[np.ndarray, list[int]]:
-    """Logits (T, V) of llama.cpp and the greedy tokens after these; keys and values are kept in fp32."""
-    llama_cpp = pytest.importorskip("llama_cpp")
-    model = llama_cpp.Llama(
-        str(path), n_ctx=64, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0, flash_attn=False
-    )
-    model.eval(tokens)
-    logits = np.array(model.scores[: len(tokens)])
-    for _ in range(count):
-        model.eval([int(model.scores[model.n_tokens - 1].argmax())])
-    chosen = model.input_ids[len(tokens) : model.n_tokens].tolist()
-    model.close()
-    return logits, chosen
+from groundup.core.errors import ConfigError, InputError
+from groundup.models.config import DecoderConfig, Layer
+from groundup.models.mixer_config import GatedMLP
+from groundup.models.position_config import Llama3Scaling, Rotary, YarnScaling
 
 
 @every_case
@@ -337,230 +208,6 @@ def test_a_decoder_that_llama_cpp_would_compute_otherwise_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-METADATA = {
-    "general.architecture": "none",
-    "a.text": "Grüße",
-    "a.truth": True,
-    "a.count": 7,
-    "a.rate": 1e-5,
-    "a.long": np.uint64(2**40),
-    "a.exact": np.float64(0.1),
-    "a.texts": ["", "x", "ü" * 20],
-    "a.integers": np.array([-1, 2, 3], np.int32),
-    "a.flags": np.array([True, False]),
-    "a.floats": np.array([0.5, 0.25], np.float32),
-}
-
-
-def test_a_file_is_what_the_gguf_package_reads(tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf")
-    weights = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    path = write_container(tmp_path / "file.gguf", METADATA, {"one": (F32, weights[0]), "two": (F32, weights)})
-    reader = gguf.GGUFReader(path)
-    fields = {key: field for key, field in reader.fields.items() if not key.startswith("GGUF.")}
-    assert fields.keys() == METADATA.keys()
-    for key, value in METADATA.items():
-        found = fields[key].contents()
-        expected = value.tolist() if isinstance(value, np.ndarray) else value
-        assert found == (np.float32(value) if key == "a.rate" else expected), key
-    kinds = {key: [kind.name for kind in field.types] for key, field in fields.items()}
-    assert kinds["a.count"] == ["UINT32"]
-    assert kinds["a.rate"] == ["FLOAT32"]
-    assert kinds["a.long"] == ["UINT64"]
-    assert kinds["a.exact"] == ["FLOAT64"]
-    assert kinds["a.texts"] == ["ARRAY", "STRING"]
-    assert kinds["a.integers"] == ["ARRAY", "INT32"]
-    assert [tensor.name for tensor in reader.tensors] == ["one", "two"]
-    np.testing.assert_array_equal(reader.tensors[1].data, weights)
-    assert reader.tensors[1].shape.tolist() == [4, 3, 2]
-    assert reader.tensors[1].data_offset % 32 == 0
-
-
-def test_what_the_gguf_package_writes_is_read(tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(tmp_path / "file.gguf", "none")
-    writer.add_custom_alignment(64)
-    for name, value in (("uint8", 200), ("int8", -3), ("uint16", 60_000), ("int16", -300), ("uint32", 4_000_000_000)):
-        getattr(writer, f"add_{name}")(name, value)
-    for name, value in (("int32", -5), ("uint64", 2**50), ("int64", -(2**50)), ("float32", 1e-6), ("float64", 0.1)):
-        getattr(writer, f"add_{name}")(name, value)
-    writer.add_bool("bool", True)
-    writer.add_array("texts", ["a", "ü"])
-    writer.add_array("integers", [1, -2])
-    weights = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
-    kind = gguf.GGMLQuantizationType.Q5_1
-    writer.add_tensor("q", gguf.quants.quantize(weights, kind), raw_dtype=kind)
-    writer.add_tensor("f", weights[0, :5].astype(np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    metadata, tensors = read_container(tmp_path / "file.gguf")
-    assert (metadata["uint8"], metadata["int8"], metadata["uint16"], metadata["int16"]) == (200, -3, 60_000, -300)
-    assert (metadata["uint32"], metadata["int32"]) == (4_000_000_000, -5)
-    assert (metadata["uint64"], metadata["int64"]) == (2**50, -(2**50))
-    assert (metadata["float32"], metadata["float64"], metadata["bool"]) == (1e-6, 0.1, True)
-    assert metadata["texts"] == ["a", "ü"]
-    assert metadata["integers"].tolist() == [1, -2]
-    assert (tensors["q"].kind.name, tensors["q"].shape) == ("Q5_1", (3, 64))
-    quantised = gguf.quants.quantize(weights, kind)
-    np.testing.assert_array_equal(tensors["q"].weights(), gguf.quants.dequantize(quantised, kind))
-    np.testing.assert_array_equal(tensors["f"].weights(), weights[0, :5].astype(np.float16).astype(np.float32))
-
-
-def small_file(folder: Path) -> bytes:
-    config = decoder(Layer(attention(), GATED), depth=1, vocab_size=5)
-    return write_gguf(config, random_weights(config), folder / "small.gguf").read_bytes()
-
-
-def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
-    data = small_file(tmp_path)
-    for length in (*range(0, 1500, 7), len(data) - 4000, len(data) - 33):
-        (tmp_path / "cut.gguf").write_bytes(data[:length])
-        with pytest.raises(InputError, match=r"cut off: it has|is no GGUF file"):
-            read_gguf(tmp_path / "cut.gguf")
-
-
-@given(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_damaged_header_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, changes: list) -> None:
-    folder = tmp_path_factory.mktemp("damaged")
-    data = bytearray(small_file(folder))
-    for place, byte in changes:
-        data[place] = byte
-    (folder / "damaged.gguf").write_bytes(data)
-    with suppress(InputError):
-        read_container(folder / "damaged.gguf")
-
-
-def altered(folder: Path, change: str) -> Path:
-    """A file with one thing wrong."""
-    data, path = small_file(folder), folder / "wrong.gguf"
-    container = read_container(folder / "small.gguf")
-    metadata, tensors = dict(container.metadata), {n: (F32, t.weights()) for n, t in container.tensors.items()}
-    match change:
-        case "magic":
-            path.write_bytes(b"GGML" + data[4:])
-            return path
-        case "version 1" | "big-endian":
-            path.write_bytes(
-                data[:4] + struct.pack("<I" if change == "version 1" else ">I", 1 if "1" in change else 3) + data[8:]
-            )
-            return path
-        case "type":
-            name = b"token_embd.weight"
-            place = data.index(name) + len(name) + 4 + 16
-            path.write_bytes(data[:place] + struct.pack("<I", 10) + data[place + 4 :])
-            return path
-        case "architecture":
-            metadata["general.architecture"] = "lama"
-        case "key":
-            del metadata["llama.block_count"]
-        case "tensor":
-            del tensors["blk.0.ffn_up.weight"]
-        case "embedding":
-            del tensors["token_embd.weight"]
-        case "surplus":
-            tensors["blk.0.ffn_extra.weight"] = tensors["blk.0.ffn_up.weight"]
-        case "shape":
-            tensors["blk.0.attn_q.weight"] = (F32, tensors["blk.0.attn_q.weight"][1][:-2])
-        case "split":
-            metadata["split.count"] = np.uint16(3)
-        case "layers":
-            metadata["llama.feed_forward_length"] = np.array([48, 32], np.int32)
-        case "longrope":
-            metadata["llama.rope.scaling.type"] = "longrope"
-    return write_container(path, metadata, tensors)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("magic", "is no GGUF file: it begins with b'GGML'"),
-        ("version 1", "has the GGUF version 1; groundup reads versions 2 and 3"),
-        ("big-endian", "is big-endian"),
-        ("type", "'token_embd.weight' of .*wrong.gguf has the ggml type 10, .* F32, F16, BF16, Q4_0"),
-        ("architecture", "wrong.gguf has the architecture 'lama'; .*llama"),
-        ("key", "wrong.gguf has no llama.block_count in its metadata"),
-        ("tensor", "no tensor 'blk.0.ffn_up.weight'"),
-        ("embedding", "has no tensor 'token_embd.weight'"),
-        ("surplus", "a tensor 'blk.0.ffn_extra.weight'"),
-        ("shape", r"'blk.0.attn_q.weight' has the shape \[30, 32\]"),
-        ("split", "one part of a model in several files"),
-        ("layers", "its own llama.feed_forward_length"),
-        ("longrope", "stretches rotary positions by 'longrope'"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_named(change: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=message):
-        read_gguf(altered(tmp_path, change))
-    with pytest.raises(MissingError):
-        read_gguf(tmp_path / "nowhere.gguf")
-
-
-TEXTS = [
-    "the cat sat on the mat, and the hat sat on the cat! " * 8,
-    "don't  stop\n\nwe'll see Grüße, 中文 12 345 \t x",
-] * 4
-SPECIAL = ("<|endoftext|>", "<|user|>")
-
-
-def with_tokenizer(folder: Path, pattern: str) -> tuple[Path, Any]:
-    tokenizer = train_bpe(TEXTS, 300, pattern, SPECIAL)
-    config = decoder(Layer(attention(), GATED), vocab_size=tokenizer.vocab_size + 3)
-    return write_gguf(config, random_weights(config), folder / "model.gguf", tokenizer=tokenizer), tokenizer
-
-
-def test_a_tokenizer_is_written_in_printable_bytes(tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf")
-    path, tokenizer = with_tokenizer(tmp_path, "gpt2")
-    fields = {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
-    texts = fields["tokenizer.ggml.tokens"]
-    size = tokenizer.vocab_size
-    assert len(texts) == size + 3
-    assert texts[size - 2 :] == [*SPECIAL, f"[PAD{size}]", f"[PAD{size + 1}]", f"[PAD{size + 2}]"]
-    assert texts[ord(" ")] == "Ġ"
-    assert "Ġthe" in texts
-    normal, control, unused = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL, gguf.TokenType.UNUSED
-    assert fields["tokenizer.ggml.token_type"] == [normal] * (size - 2) + [control] * 2 + [unused] * 3
-    assert fields["tokenizer.ggml.merges"][0] == "a t"
-    assert len(fields["tokenizer.ggml.merges"]) == len(tokenizer.merges)
-    assert (fields["tokenizer.ggml.model"], fields["tokenizer.ggml.pre"]) == ("gpt2", "gpt-2")
-    assert fields["tokenizer.ggml.eos_token_id"] == size - 2
-    assert fields["tokenizer.ggml.add_bos_token"] is False
-
-
-@pytest.mark.parametrize("pattern", ["gpt2", "digits", "cl100k", "o200k"])
-def test_llama_cpp_gives_the_same_tokens(pattern: str, tmp_path: Path) -> None:
-    llama_cpp = pytest.importorskip("llama_cpp")
-    path, tokenizer = with_tokenizer(tmp_path, pattern)
-    model = llama_cpp.Llama(str(path), verbose=False, n_ctx=64)
-    texts = [*TEXTS[:2], "  12 a\r\n  <|user|>x ", "Ünï'LL it's 🙂 ", "\n \n", "HTTPServer 3.14"]
-    if pattern == "digits":  # but for spaces in front of a digit
-        texts[2] = texts[2].replace("  12", " 12")
-    for text in texts:
-        for special in (False, True):
-            found = model.tokenize(text.encode(), add_bos=False, special=special)
-            assert found == tokenizer.encode(text, allow_special=special), text
-    assert model.token_eos() == tokenizer.special_tokens["<|endoftext|>"]
-    assert model.detokenize(tokenizer.encode("Grüße, 中")) == "Grüße, 中".encode()
-    model.close()
-
-
-def test_a_tokenizer_that_llama_cpp_would_use_otherwise_is_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = decoder(Layer(attention(), GATED), vocab_size=270)
-    weights, path = random_weights(config), tmp_path / "model.gguf"
-    with pytest.raises(ConfigError, match=r"no pre-tokenizer for the pattern '\\\\w\+'"):
-        write_gguf(config, weights, path, tokenizer=train_bpe(TEXTS, 270, r"\w+"))
-    with pytest.raises(ConfigError, match="has 290 tokens, but the model only 270"):
-        write_gguf(config, weights, path, tokenizer=train_bpe(TEXTS, 290))
-    assert not path.exists()
-    write_gguf(config, weights, path, tokenizer=train_bpe(TEXTS, 270, "digits"))
-    assert "spaces in front of a digit" in caplog.text
-    assert "token 11" in caplog.text
-
-
 def quantised_by_llama_cpp(path: Path, kind: str) -> Path:
     """The file in a mixture of types that llama.cpp chooses, such as Q4_K_M."""
     llama_cpp = pytest.importorskip("llama_cpp")
@@ -618,12 +265,3 @@ def test_a_quantised_gemma_3_gives_the_tokens_of_transformers(tmp_path: Path) ->
     kinds = {tensor.kind.name for tensor in read_container(path).tensors.values()}
     assert {"Q4_K", "Q6_K", "F32"} <= kinds
     same_as_transformers(path, tmp_path / "theirs", tokens_of(config), 50)
-
-
-@pytest.mark.slow
-def test_a_published_gemma_3_gives_the_tokens_of_transformers(tmp_path: Path) -> None:
-    """Set GROUNDUP_GEMMA3_GGUF to a file such as `gemma-3-270m-q4_k_m.gguf`; no model is part of this project."""
-    path = os.environ.get("GROUNDUP_GEMMA3_GGUF")
-    if not path:
-        pytest.skip("GROUNDUP_GEMMA3_GGUF names no file")
-    same_as_transformers(Path(path), tmp_path / "theirs", [2, 818, 5279, 529, 7001, 563], 50)
