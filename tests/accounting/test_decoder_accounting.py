@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from groundup.accounting.decoder import matrix_parameters, parameters, training_flops_per_token
+from groundup.accounting.decoder import matrix_parameters, parameters
+from groundup.accounting.flops import training_flops
 from groundup.models.config import DecoderConfig
 from groundup.models.decoder import Decoder
 from groundup.models.initialization import initialize
@@ -53,7 +54,7 @@ def test_flops_are_those_that_pytorch_counts(shape: dict[str, Any]) -> None:
     tokens_BT = torch.randint(97, (2, 64))
     with FlopCounterMode(display=False) as counter:
         model.token_losses(tokens_BT, tokens_BT).mean().backward()
-    assert counter.get_total_flops() == training_flops_per_token(config(**shape)) * tokens_BT.numel()
+    assert counter.get_total_flops() == training_flops(config(**shape)).total * tokens_BT.numel()
 
 
 def test_a_known_model() -> None:
@@ -62,4 +63,4 @@ def test_a_known_model() -> None:
     gpt2 = config(**shape, num_kv_heads=12, mlp_width=2048, qk_norm=False, tie_embeddings=True)
     assert matrix_parameters(gpt2) == 123_532_032
     assert parameters(gpt2) == 123_532_032 + 25 * 768
-    assert training_flops_per_token(gpt2) == 6 * 123_532_032 + 12 * 12 * 768 * 1024
+    assert training_flops(gpt2).total == 6 * 123_532_032 + 12 * 12 * 768 * 1024

@@ -7,7 +7,6 @@ import torch
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
-from groundup.accounting.decoder import training_flops_per_token
 from groundup.accounting.flops import (
     Flops,
     active_parameters,
@@ -37,7 +36,7 @@ from groundup.models.mixer_config import (
     SharedAttention,
     StateSpace,
 )
-from groundup.models.presets import PRESETS, llama, preset
+from groundup.models.presets import llama, preset
 
 GPT2_XL_SHAPE = llama(50_257, 1024, 1600, 48, 25, 25, 6400)
 
@@ -133,7 +132,7 @@ def test_a_step_is_what_pytorch_counts(changes: dict[str, object]) -> None:
     with FlopCounterMode(display=False) as counter:
         model.token_losses(tokens_BT, tokens_BT).mean().backward()
     assert counter.get_total_flops() == step_flops(shape, 5).total
-    assert training_flops(shape).total == training_flops_per_token(shape)
+    assert training_flops(shape).total * 5 * 64 == step_flops(shape, 5).total
 
 
 @pytest.mark.parametrize("name", ["grouped", "latent", "mixture"])
@@ -157,7 +156,7 @@ def test_prediction_heads_are_what_pytorch_counts() -> None:
         model.token_losses(tokens_BT, tokens_BT).mean().backward()
     heads = sum((T - k) * training_forward_flops(shape, T - k).prediction // 2 for k in (1, 2))
     assert counter.get_total_flops() == 3 * 3 * (T * forward_flops(shape, T).total + heads)
-    assert step_flops(shape, 3).total == 3 * T * training_flops_per_token(shape)
+    assert step_flops(shape, 3).total == 3 * T * training_flops(shape).total
     assert forward_flops(shape).prediction == 0
     assert decode_flops(shape, 1).prediction == 0
     assert training_flops(shape).prediction == 3 * training_forward_flops(shape).prediction > 0
@@ -193,13 +192,6 @@ def test_the_shape_of_gpt2_xl() -> None:
     assert shares == {"projections": 22.3, "attention": 7.1, "feed_forward": 66.9, "unembedding": 3.6}
     assert at_16384.total == pytest.approx(149.5e12, rel=2e-4)
     assert at_16384.shares()["attention"] == pytest.approx(0.55, abs=0.005)
-
-
-def test_all_parts_of_the_presets_are_counted() -> None:
-    """With `decoder.py`, which counts no window: at a context within every window they must agree."""
-    for name in PRESETS:
-        short = replace(preset(name), context_length=256)
-        assert training_flops(short).total == training_flops_per_token(short), name
 
 
 def test_active_parameters_and_the_rule_of_thumb() -> None:

@@ -1,5 +1,6 @@
 """Hugging Face's models and ours: the same weights give the same logits and gradients, and survive both ways."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,21 @@ def test_an_exported_model_loads_in_transformers(case: str, tmp_path: Path) -> N
     ours.load_state_dict(weights)
     with torch.no_grad():
         torch.testing.assert_close(ours.unembed(ours(tokens())), model.eval()(tokens()).logits, atol=1e-4, rtol=0)
+
+
+def test_a_pattern_may_be_written_longer_than_it_is() -> None:
+    """Near, far, near is what near, far makes at a depth of 3: a family's `config.json` cannot tell them apart."""
+    gemma = preset("gemma3-270m")
+    near, far = gemma.layers[0], gemma.layers[-1]
+    short, long = (replace(gemma, depth=3, layers=layers) for layers in ((near, far), (near, far, near)))
+    family, values = family_of(long)
+    assert family.model_type == "gemma3_text"
+    assert values["layer_types"] == ["sliding_attention", "full_attention", "sliding_attention"]
+    assert family_of(short)[1] == values
+    cut_off = replace(gemma, depth=2, layers=gemma.layers)  # of six layers in the pattern
+    assert family_of(cut_off)[1]["layer_types"] == ["sliding_attention"] * 2
+    assert explicit(long) == explicit(short)
+    assert explicit(long).all_layers == explicit(short).all_layers == long.all_layers
 
 
 # The families in which transformers knows a preset; it builds the model from our config.json alone.

@@ -1,5 +1,6 @@
 """The engine against the plainest decoding there is: a full forward pass for each token of each request alone."""
 
+import math
 import random
 
 import pytest
@@ -7,9 +8,14 @@ import torch
 from tiny_engines import BYTES, full_logits, tiny_engine
 
 from groundup.core.errors import InputError
+from groundup.evaluation.bits_per_byte import window_bits_per_byte
 from groundup.inference import engine as engine_module
 from groundup.inference.engine import Engine
 from groundup.inference.requests import Request, Sampling
+from groundup.models.config import DecoderConfig, Layer
+from groundup.models.decoder import Decoder
+from groundup.models.initialization import initialize
+from groundup.models.mixer_config import MixtureOfExperts
 from groundup.tokenization.bpe import BytePairTokenizer
 
 
@@ -155,6 +161,32 @@ def test_a_tokenizer_of_another_vocabulary_is_refused():
     other = BytePairTokenizer([], special_tokens={**BYTES.special_tokens, "<|more|>": 260})
     with pytest.raises(InputError, match="do not belong together"):
         Engine(engine.model, other)
+
+
+def mixture_model(routing):
+    mixture = Layer(channel=MixtureOfExperts(routing=routing, hidden_width=16))
+    model = Decoder(DecoderConfig(vocab_size=260, context_length=16, width=32, depth=2, layers=(Layer(), mixture)))
+    initialize(model, 0)
+    with torch.no_grad():
+        model.unembedding *= 40
+    return model.eval()
+
+
+def test_experts_that_choose_their_tokens_are_refused():
+    with pytest.raises(InputError, match='train one with routing "tokens"'):
+        Engine(mixture_model("experts"), BYTES)
+    engine, request = Engine(mixture_model("tokens"), BYTES), Request((65, 66), Sampling(9, 0.0))
+    assert list(engine.generate([request])[0].ids) == greedy_by_full_forward(engine, request)[0]
+
+
+@torch.no_grad()
+def test_training_validates_experts_that_choose_their_tokens():
+    model = mixture_model("experts")
+    windows_NT = torch.randint(256, (3, 17), generator=torch.Generator().manual_seed(0))
+    logits_NTV = model.unembed(model(windows_NT[:, :-1]))
+    expected = torch.nn.functional.cross_entropy(logits_NTV.mT, windows_NT[:, 1:]).item() / math.log(2)
+    found = window_bits_per_byte(model, torch.ones(260, dtype=torch.long), windows_NT)
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_table_that_is_larger_than_the_vocabulary_gives_its_tokens_only():

@@ -9,17 +9,25 @@ from tiny_quickstart import COMPUTE, tiny_config, write_notes
 
 from groundup.core.errors import ConfigError, InputError, MissingError
 from groundup.corpus.config import CorpusConfig
+from groundup.inference.engine import find_checkpoint
+from groundup.models.config import Layer
+from groundup.models.hierarchical_config import HierarchicalConfig
+from groundup.models.lstm_config import LstmConfig
+from groundup.models.mixer_config import Attention, GatedMLP
 from groundup.stages import compute
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import ComputeConfig
 from groundup.stages.corpus import run_corpus
 from groundup.stages.evaluate import run_evaluate
 from groundup.stages.grpo import run_grpo
+from groundup.stages.interchange import export_model
 from groundup.stages.pretrain import run_pretrain
 from groundup.stages.sft import run_sft
 from groundup.stages.texts import text_fingerprint, train_and_heldout
 from groundup.tokenization.bpe import BytePairTokenizer
+from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.chat import END_OF_TEXT, SPECIAL_TOKENS
+from groundup.training.loop import train
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +76,53 @@ def test_pretrain_then_evaluate_on_plain_files(config, notes, pretrained, tmp_pa
     again = run_evaluate(bare, pretrained / "checkpoints", notes, tmp_path / "bare")
     assert list(again["bits_per_byte"]) == ["model"]
     assert again["tasks"] == {}
+
+
+LOCAL = (Layer(Attention(2, 2, window=16), GatedMLP(32)),)
+OTHER_KINDS = [
+    LstmConfig(context_length=80, width=32, depth=2),
+    HierarchicalConfig(context_length=80, width=32, depth=1, layers=(Layer(Attention(2, 1), GatedMLP(64)),),
+                       local_width=16, encoder_depth=1, decoder_depth=1, local_layers=LOCAL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", OTHER_KINDS, ids=lambda model: model.kind)
+def test_other_kinds_of_models_train_and_resume_and_speak(model, config, notes, byte_tokenizer, tmp_path, monkeypatch):
+    settings = replace(config.pretrain, model=model, steps=5, checkpoint_every=2)
+    whole = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "whole")
+    assert whole["parameters"] == sum(each.numel() for each in find_checkpoint(tmp_path / "whole").weights().values())
+    assert whole["validation_bits_per_byte"] < 9  # a uniform guess has log2 260
+    monkeypatch.setattr("groundup.stages.pretrain.train", stopped_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
+    monkeypatch.setattr("groundup.stages.pretrain.train", train)
+    run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
+    assert find_checkpoint(tmp_path / "stopped").fingerprint == find_checkpoint(tmp_path / "whole").fingerprint
+    evaluated = run_evaluate(replace(config.evaluate, baselines=False), tmp_path / "whole", notes, tmp_path / "eval")
+    assert evaluated["bits_per_byte"]["model"] < 9
+    assert evaluated["samples"][0]["text"]
+    with pytest.raises(InputError, match=f"holds a model of kind {model.kind}; only decoders can be exported"):
+        export_model(tmp_path / "whole", tmp_path / "model.gguf", "float32")
+
+
+def stopped_after(steps):
+    """The training loop of a process that is interrupted then."""
+
+    def ticks(*arguments):
+        for tick in train(*arguments):
+            yield tick
+            if tick.step == steps:
+                raise KeyboardInterrupt
+
+    return ticks
+
+
+def test_a_hierarchical_model_needs_bytes(config, notes, tmp_path):
+    words = train_bpe(["the river the river the river"] * 9, 263, special_tokens=SPECIAL_TOKENS)
+    words.save(tmp_path / "words")
+    with pytest.raises(InputError, match="reads bytes, and this tokenizer merges them"):
+        run_pretrain(replace(config.pretrain, model=OTHER_KINDS[1]), notes, tmp_path / "words", tmp_path / "base")
+    assert not (tmp_path / "base").exists()
 
 
 def test_a_corpus_without_a_held_out_part(config, notes, byte_tokenizer, tmp_path):

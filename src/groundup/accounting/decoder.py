@@ -10,7 +10,7 @@ D width, H heads, G key/value heads, K head width, F hidden width, T context.
 from dataclasses import dataclass
 
 from groundup.models import mixer_config
-from groundup.models.config import DecoderConfig, Norm
+from groundup.models.config import DecoderConfig, Layer, Norm
 
 TRAINING = 3  # forward, and twice as much backward
 CHUNK = 64  # tokens that linear attention and the delta rule take together
@@ -45,9 +45,7 @@ def sequence_cost(mixer: mixer_config.SequenceMixer, config: DecoderConfig, plac
         case mixer_config.Attention():
             return _attention(mixer, config, own_keys=True)
         case mixer_config.SharedAttention():
-            source = config.all_layers[place - mixer.distance].sequence
-            assert isinstance(source, mixer_config.Attention)
-            return _attention(source, config, own_keys=False)
+            return _attention(config.source_of_keys(place), config, own_keys=False)
         case mixer_config.LatentAttention():
             return _latent_attention(mixer, config)
         case mixer_config.LinearAttention():
@@ -112,6 +110,19 @@ def _state_space(mixer: mixer_config.StateSpace, width: int) -> Cost:
     return Cost(width * (3 * H * V + 2 * G * K + H), vectors=vectors, flops=flops)
 
 
+def num_mixers(layer: Layer) -> int:
+    """How many mixers a layer has."""
+    return 1 if isinstance(layer.channel, mixer_config.NoChannel) else 2
+
+
+def num_norms(config: DecoderConfig, layer: Layer) -> int:
+    """How many norms a layer has: in front of its mixers, behind them, or both."""
+    mixers = num_mixers(layer)
+    before = 0 if config.placement in ("post", "reordered") else 1 if config.parallel else mixers
+    after = 0 if config.placement == "pre" else mixers
+    return before + after
+
+
 def norm_parameters(norm: Norm, width: int) -> int:
     """Gain and bias."""
     return 0 if norm.kind == "none" else width * (2 if norm.bias else 1)
@@ -128,10 +139,7 @@ def layers_cost(config: DecoderConfig) -> Cost:
 def layer_cost(config: DecoderConfig, place: int) -> Cost:
     """Of one layer with its norms."""
     layer = config.all_layers[place]
-    mixers = 1 if isinstance(layer.channel, mixer_config.NoChannel) else 2
-    before = 0 if config.placement in ("post", "reordered") else 1 if config.parallel else mixers
-    after = 0 if config.placement == "pre" else mixers
-    norms = Cost(vectors=(before + after) * norm_parameters(config.norm, config.width))
+    norms = Cost(vectors=num_norms(config, layer) * norm_parameters(config.norm, config.width))
     return sequence_cost(layer.sequence, config, place) + channel_cost(layer.channel, config) + norms
 
 
@@ -162,10 +170,3 @@ def parameters(config: DecoderConfig) -> int:
     final = norm_parameters(config.norm, config.width) if config.placement != "post" else 0
     layers = layers_cost(config).parameters + heads_cost(config).parameters
     return layers + config.vocab_size * config.width + embedding_parameters(config) + final
-
-
-def training_flops_per_token(config: DecoderConfig) -> int:
-    """FLOPs to train on one token at the full context length."""
-    further = heads_cost(config)
-    heads = 2 * (further.matrices + config.prediction_heads * config.vocab_size * config.width) + further.flops
-    return TRAINING * (2 * matrix_parameters(config) + layers_cost(config).flops + heads)

@@ -159,7 +159,7 @@ def keys_seen(config: DecoderConfig, place: int, context: int) -> int:
     """How many of `context` tokens layer `place` looks at: its window, or that of the layer whose keys it shares."""
     mixer = config.all_layers[place].sequence
     if isinstance(mixer, mixer_config.SharedAttention):
-        mixer = config.all_layers[place - mixer.distance].sequence
+        mixer = config.source_of_keys(place)
     window = mixer.window if isinstance(mixer, mixer_config.Attention) else None
     return context if window is None else min(window, context)
 

@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groundup.accounting.decoder import CHUNK, heads_cost, layers_cost, parameters
+from groundup.accounting.decoder import CHUNK, heads_cost, layers_cost, num_mixers, num_norms, parameters
 from groundup.core.config import nearest
 from groundup.core.errors import ConfigError
 from groundup.models import mixer_config
@@ -173,12 +173,10 @@ def _norms(config: DecoderConfig, count: int, context: int) -> Kept:
 
 def _stream(config: DecoderConfig, layer: Layer, context: int) -> Kept:
     """Inputs of norms and of mixers, and the masks of dropout."""
-    mixers = 1 if isinstance(layer.channel, mixer_config.NoChannel) else 2
+    mixers = num_mixers(layer)
     inputs = 1 if config.parallel else mixers  # parallel mixers have the same
-    before = 0 if config.placement in ("post", "reordered") else inputs
-    after = 0 if config.placement == "pre" else mixers
     masks = mixers * config.width * context if config.dropout else 0
-    return Kept(inputs * config.width * context, flags=masks) + _norms(config, before + after, context)
+    return Kept(inputs * config.width * context, flags=masks) + _norms(config, num_norms(config, layer), context)
 
 
 def _around_layers(config: DecoderConfig, context: int) -> Kept:
@@ -199,9 +197,7 @@ def _sequence_mixer(config: DecoderConfig, place: int, T: int, fused: bool) -> K
         case mixer_config.Attention():
             return _attention(mixer, D, T, fused, own_keys=True)
         case mixer_config.SharedAttention():
-            source = config.all_layers[place - mixer.distance].sequence
-            assert isinstance(source, mixer_config.Attention)
-            return _attention(source, D, T, fused, own_keys=False)
+            return _attention(config.source_of_keys(place), D, T, fused, own_keys=False)
         case mixer_config.LatentAttention():
             H, latents = mixer.num_heads, mixer.latent_width + mixer.query_latent_width
             heads = 2 * (mixer.head_width + mixer.rotary_width) + 2 * mixer.value_width  # q, k, v, output

@@ -23,7 +23,7 @@ from groundup.evaluation.answering import answer_request, solves
 from groundup.evaluation.instructions import Instruction, instruction
 from groundup.inference.engine import Engine
 from groundup.inference.requests import Completion, Sampling
-from groundup.models.decoder import Decoder
+from groundup.models.language_model import LanguageModel
 from groundup.optim.config import OptimizerConfig
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.training.loop import update
@@ -52,7 +52,7 @@ def grpo(
     config: GrpoConfig,
     optimizer: OptimizerConfig,
     seed: int,
-    reference: Decoder | None = None,
+    reference: LanguageModel | None = None,
 ) -> Iterator[GrpoTick]:
     """Improve `state.model` from `state.step` updates on, yielding after each of `config.steps` steps.
 
@@ -110,7 +110,7 @@ def learn(
     config: GrpoConfig,
     optimizer: OptimizerConfig,
     total: int,
-    reference: Decoder | None = None,
+    reference: LanguageModel | None = None,
 ) -> dict[str, float]:
     """`config.updates` updates, each on a share of the rows; returns the mean metrics.
 
@@ -159,7 +159,7 @@ def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -
     return shares
 
 
-def token_logprobs(model: Decoder, batch: Batch) -> Tensor:
+def token_logprobs(model: LanguageModel, batch: Batch) -> Tensor:
     """log π of the answers' tokens at temperature 1, the temperature of the rollouts, (B, T), fp32; 0 elsewhere."""
     return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0)
 

@@ -24,7 +24,7 @@ from groundup.checkpoint.gguf_file import Container, StoredTensor, Value, read_c
 from groundup.checkpoint.gguf_tensors import F16, F32, Q8_0, TensorType
 from groundup.checkpoint.huggingface import shapes_of
 from groundup.checkpoint.huggingface_families import explicit
-from groundup.checkpoint.huggingface_rules import to_ours, to_theirs
+from groundup.checkpoint.huggingface_rules import halves, interleaved, to_ours, to_theirs
 from groundup.core.config import nearest
 from groundup.core.errors import ConfigError, InputError
 from groundup.core.logging import get_logger
@@ -119,12 +119,12 @@ def _empty(config: DecoderConfig) -> dict[str, Tensor]:
 
 def to_file_layout(name: str, config: DecoderConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by our names, with the rows and axes as an architecture's files have them."""
-    return _in_layout(name, config, weights, _interleaved, _split_heads)
+    return _in_layout(name, config, weights, interleaved, _split_heads)
 
 
 def to_our_layout(name: str, config: DecoderConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `to_file_layout`."""
-    return _in_layout(name, config, weights, _in_halves, _joined_heads)
+    return _in_layout(name, config, weights, halves, _joined_heads)
 
 
 def _in_layout(
@@ -145,15 +145,6 @@ def _in_layout(
             for part in ("key", "value"):
                 changed[prefix + part] = absorbed(changed[prefix + part], sequence.num_heads, part == "key")
     return changed
-
-
-def _interleaved(rows: Tensor, head_width: int) -> Tensor:
-    """Rows x_0 .. x_{k-1}, y_0 .. y_{k-1} of each head as x_0, y_0, x_1, y_1."""
-    return rows.unflatten(0, (-1, 2, head_width // 2)).transpose(1, 2).flatten(0, 2)
-
-
-def _in_halves(rows: Tensor, head_width: int) -> Tensor:
-    return rows.unflatten(0, (-1, head_width // 2, 2)).transpose(1, 2).flatten(0, 2)
 
 
 def _split_heads(matrix: Tensor, heads: int, is_key: bool) -> Tensor:

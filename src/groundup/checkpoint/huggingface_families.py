@@ -49,11 +49,12 @@ class Family(NamedTuple):
 
 
 def explicit(config: DecoderConfig) -> DecoderConfig:
-    """The same decoder with every derived width written out."""
+    """The same decoder with every derived width written out and the shortest pattern that gives its layers."""
+    first, rest = config.first_layers, config.all_layers[len(config.first_layers) :]
     return replace(
         config,
-        layers=tuple(_explicit_layer(layer, config.width) for layer in config.layers),
-        first_layers=tuple(_explicit_layer(layer, config.width) for layer in config.first_layers),
+        layers=_shortest_pattern([_explicit_layer(layer, config.width) for layer in rest or config.layers]),
+        first_layers=tuple(_explicit_layer(layer, config.width) for layer in first),
     )
 
 

@@ -247,7 +247,7 @@ def _join(form: Form, ours: list[Tensor], layer: Layer | None) -> Tensor:
         case "rotary_queries":
             return _each_head(ours[0], _latent(layer), interleaved)
         case "rotary_key":
-            return torch.cat((ours[0], interleaved(ours[1])))
+            return torch.cat((ours[0], interleaved(ours[1], len(ours[1]))))
     return torch.cat(ours)
 
 
@@ -265,7 +265,7 @@ def _split(form: Form, theirs: Tensor, sizes: list[int], layer: Layer | None) ->
             return [_each_head(theirs, _latent(layer), halves)]
         case "rotary_key":
             latent, rotary = _cut(theirs, sizes)
-            return [latent, halves(rotary)]
+            return [latent, halves(rotary, len(rotary))]
     return _cut(theirs, sizes)
 
 
@@ -280,18 +280,20 @@ def _latent(layer: Layer | None) -> mixer_config.LatentAttention:
     return layer.sequence
 
 
-def _each_head(query: Tensor, config: mixer_config.LatentAttention, change: Callable[[Tensor], Tensor]) -> Tensor:
+def _each_head(query: Tensor, config: mixer_config.LatentAttention, change: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Reorder the rotary rows of each head's query."""
     per_head = query.unflatten(0, (config.num_heads, -1))
     plain, rotary = per_head[:, : config.head_width], per_head[:, config.head_width :]
-    return torch.cat((plain, torch.stack([change(head) for head in rotary])), dim=1).flatten(0, 1)
+    changed = change(rotary.flatten(0, 1), rotary.shape[1]).view_as(rotary)
+    return torch.cat((plain, changed), dim=1).flatten(0, 1)
 
 
-def interleaved(rows: Tensor) -> Tensor:
-    """Rows x_0 .. x_{k-1}, y_0 .. y_{k-1} as x_0, y_0, x_1, y_1: DeepSeek turns neighbours, we turn halves."""
-    return rows.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
+def interleaved(rows: Tensor, head_width: int) -> Tensor:
+    """Rows x_0 .. x_{k-1}, y_0 .. y_{k-1} of each head as x_0, y_0, x_1, y_1, for programs that turn neighbours by
+    rotary positions: we turn halves."""
+    return rows.unflatten(0, (-1, 2, head_width // 2)).transpose(1, 2).flatten(0, 2)
 
 
-def halves(rows: Tensor) -> Tensor:
+def halves(rows: Tensor, head_width: int) -> Tensor:
     """The inverse of `interleaved`."""
-    return rows.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+    return rows.unflatten(0, (-1, head_width // 2, 2)).transpose(1, 2).flatten(0, 2)

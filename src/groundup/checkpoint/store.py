@@ -3,7 +3,7 @@
     checkpoints/step_00001000/
         model/weights.safetensors       fp32 weights by parameter name
         optimizer/state.safetensors     optimizer tensors by name (absent in a checkpoint made only for use)
-        config.json                     the decoder's config
+        config.json                     the model's config
         tokenizer/                      the tokenizer's files
         state.json                      step, counters: everything else that resuming needs
         COMPLETE                        SHA-256 of every file above, written last
@@ -25,11 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from groundup.core.config import encode, load
+from groundup.core.config import encode
 from groundup.core.errors import InputError, MissingError
 from groundup.core.files import clear_temporaries, new_directory, read_json, sha256_file, write_json
 from groundup.core.logging import get_logger
-from groundup.models.config import DecoderConfig
+from groundup.models.model_config import ModelConfig, decode_model
 from groundup.tokenization.bpe import BytePairTokenizer
 
 logger = get_logger(__name__)
@@ -42,7 +42,7 @@ class Checkpoint:
     """A verified checkpoint folder."""
 
     path: Path
-    config: DecoderConfig
+    config: ModelConfig
     state: dict[str, Any]
 
     def weights(self) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class Checkpoint:
 def write_checkpoint(
     root: Path,
     step: int,
-    config: DecoderConfig,
+    config: ModelConfig,
     weights: Mapping[str, Tensor],
     state: Mapping[str, Any],
     tokenizer: Path | BytePairTokenizer | None,
@@ -152,7 +152,8 @@ def damage(path: Path) -> str | None:
 
 
 def _open(path: Path) -> Checkpoint:
-    return Checkpoint(path, load(DecoderConfig, path / "config.json"), read_json(path / "state.json"))
+    config = decode_model(read_json(path / "config.json"), str(path / "config.json"))
+    return Checkpoint(path, config, read_json(path / "state.json"))
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bits per byte of a decoder on whole documents: -Σ log₂ p(token) / Σ bytes of the original text.
+"""Bits per byte of a language model on whole documents: -Σ log₂ p(token) / Σ bytes of the original text.
 
 Independent of the tokenizer, so it compares with compressors and byte models. Documents are scored each on its own,
 every token once. As in lm-eval's rolling likelihood, a document is cut into windows of T tokens; the first token
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from groundup.evaluation.statistics import Interval, ratio_of_sums
 from groundup.inference.engine import pad
-from groundup.models.decoder import Decoder
+from groundup.models.language_model import LanguageModel
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import END_OF_TEXT
 
@@ -59,7 +59,10 @@ def document_windows(
 
 @torch.inference_mode()
 def document_likelihoods(
-    model: Decoder, texts: Sequence[str], windows: Sequence[Window], advance: Callable[[int], None] = lambda count: None
+    model: LanguageModel,
+    texts: Sequence[str],
+    windows: Sequence[Window],
+    advance: Callable[[int], None] = lambda count: None,
 ) -> list[Likelihood]:
     """Score each text by its windows; `advance` is told how many were done."""
     nats = [0.0] * len(texts)
@@ -89,7 +92,7 @@ def window_spans(length: int, context: int, stride: int) -> list[tuple[int, int,
 
 
 @torch.inference_mode()
-def window_bits_per_byte(model: Decoder, token_bytes: Tensor, windows_NT: Tensor) -> float:
+def window_bits_per_byte(model: LanguageModel, token_bytes: Tensor, windows_NT: Tensor) -> float:
     """A quick estimate for learning curves, on windows of T+1 ids each; `token_bytes` is bytes per token id.
 
     Ids without bytes (document marks) do not count on either side.
@@ -105,7 +108,7 @@ def window_bits_per_byte(model: Decoder, token_bytes: Tensor, windows_NT: Tensor
     return nats / LN2 / text_bytes
 
 
-def _losses(model: Decoder, rows: list[list[int]]) -> Tensor:
+def _losses(model: LanguageModel, rows: list[list[int]]) -> Tensor:
     tokens = pad(rows)
     with torch.compiler.set_stance("force_eager"):
         return model.token_losses(tokens[:, :-1], tokens[:, 1:])

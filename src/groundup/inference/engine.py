@@ -1,4 +1,4 @@
-"""Generation and scoring with a decoder.
+"""Generation and scoring with a language model.
 
 Prompts of different lengths share a batch: they are padded on the right, each row writes its keys and values at its own
 positions, and a query sees only the slots up to its position. Rows that have ended leave the batch once they are half
@@ -17,8 +17,10 @@ from groundup.inference.requests import Completion, Delta, Request
 from groundup.inference.sampling import sample, uniform
 from groundup.inference.sequence import Generation
 from groundup.kernels.peak import fastest_dtype
+from groundup.models.building import build_model
 from groundup.models.cache import KVCache
-from groundup.models.decoder import Decoder
+from groundup.models.language_model import LanguageModel
+from groundup.models.mixture_of_experts import MixtureOfExperts
 from groundup.tokenization.bpe import BytePairTokenizer
 
 MAX_BATCH = 128
@@ -28,11 +30,16 @@ STAGES_BY_ALIGNMENT = ("grpo", "sft", "pretrain")
 class Engine:
     """A model and its tokenizer, ready to generate. One call at a time; the weights are never changed."""
 
-    def __init__(self, model: Decoder, tokenizer: BytePairTokenizer) -> None:
+    def __init__(self, model: LanguageModel, tokenizer: BytePairTokenizer) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:  # fewer is common: tables are padded to a round number
             raise InputError(
                 f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
                 "they do not belong together."
+            )
+        if any(isinstance(part, MixtureOfExperts) and part.config.routing == "experts" for part in model.modules()):
+            raise InputError(
+                "In this model experts choose their tokens from the whole row, later ones and padding too, so it can "
+                'neither generate nor score texts; train one with routing "tokens" for that.'
             )
         self.model = model
         self.tokenizer = tokenizer
@@ -148,13 +155,13 @@ def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
     checkpoint = find_checkpoint(path)
     if not checkpoint.tokenizer.exists():
         raise MissingError(f"{checkpoint.path} was imported without a tokenizer, so it cannot be given text.")
-    model = load_decoder(checkpoint, dtype or fastest_dtype())
+    model = load_model(checkpoint, dtype or fastest_dtype())
     return Engine(model, BytePairTokenizer.load(checkpoint.tokenizer))
 
 
-def load_decoder(checkpoint: Checkpoint, dtype: torch.dtype) -> Decoder:
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> LanguageModel:
     """A checkpoint's model for use, not for training."""
-    model = Decoder(checkpoint.config)
+    model = build_model(checkpoint.config)
     model.load_state_dict(checkpoint.weights())
     return model.to(dtype).eval().requires_grad_(False)
 

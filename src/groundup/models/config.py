@@ -77,6 +77,7 @@ class DecoderConfig:
     z_loss: float = 0.0
     prediction_heads: int = 0
     prediction_weight: float = 0.3
+    kind: Literal["decoder"] = "decoder"
 
     def __post_init__(self) -> None:
         require_positive({name: getattr(self, name) for name in ("vocab_size", "context_length", "width", "depth")})
@@ -103,7 +104,9 @@ class DecoderConfig:
                 "Heads that predict further tokens have a layer like the last one, and that one has no keys of its own "
                 "here."
             )
-        self._check_sharing()
+        for place, layer in enumerate(self.all_layers):
+            if isinstance(layer.sequence, SharedAttention):
+                self.source_of_keys(place)
         if self.parallel:
             if self.placement in ("post", "reordered"):
                 raise ConfigError(
@@ -113,19 +116,22 @@ class DecoderConfig:
             if any(isinstance(layer.channel, NoChannel) for layer in self.all_layers):
                 raise ConfigError("A parallel block needs a channel mixer beside its sequence mixer.")
 
-    def _check_sharing(self) -> None:
-        for place, layer in enumerate(self.all_layers):
-            if isinstance(layer.sequence, SharedAttention):
-                source = place - layer.sequence.distance
-                if source < 0 or not isinstance(self.all_layers[source].sequence, Attention):
-                    raise ConfigError(
-                        f"Layer {place} would share the keys and values of layer {source}, which is no attention layer "
-                        "of this decoder; change `distance` or the pattern."
-                    )
-
     @property
     def all_layers(self) -> tuple[Layer, ...]:
         """The layers from the first to the last."""
         rest = self.depth - len(self.first_layers)
         repeats = math.ceil(rest / len(self.layers))
         return (*self.first_layers, *(self.layers * repeats)[:rest])
+
+    def source_of_keys(self, place: int) -> Attention:
+        """The attention whose keys and values the `SharedAttention` of layer `place` uses."""
+        shared = self.all_layers[place].sequence
+        assert isinstance(shared, SharedAttention)
+        source = place - shared.distance
+        attention = self.all_layers[source].sequence if source >= 0 else None
+        if not isinstance(attention, Attention):
+            raise ConfigError(
+                f"Layer {place} would share the keys and values of layer {source}, which is no attention layer of this "
+                "decoder; change `distance` or the pattern."
+            )
+        return attention

@@ -9,6 +9,8 @@ names in full words; the mathematics is in `layers.py`, `positions.py` and `kern
 Shapes: B batch, T time, D width, V vocabulary.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,9 @@ class Decoder(LanguageModel):
         elif self.config.position_embedding == "sinusoidal":
             x_BTD = x_BTD + sinusoids(positions, self.config.width).to(x_BTD.dtype)
         return dropout(x_BTD, self.config.dropout, self.training)
+
+    def static_parts(self) -> Iterable[nn.Module]:
+        return self.blocks
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
         """An empty memory for so many rows and positions."""

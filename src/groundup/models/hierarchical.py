@@ -19,7 +19,7 @@ Costs: the number of patches changes from batch to batch with the text, and with
 B batch, T bytes, L local width, P patches, D global width, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -94,6 +94,10 @@ class Hierarchical(LanguageModel):
         if memory is not None:
             memory.told_BL = told_BTL[:, -1]
         return told_BTL
+
+    def static_parts(self) -> Iterable[nn.Module]:
+        """The local layers; the shapes of the global ones may change with the text."""
+        return (*self.encoder_blocks, *self.decoder_blocks)
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
         """An empty memory for so many rows and bytes."""

@@ -65,6 +65,7 @@ class HierarchicalConfig:
     norm: Norm = field(default_factory=Norm)
     tie_embeddings: bool = False
     dropout: float = 0.0
+    kind: Literal["hierarchical"] = "hierarchical"
 
     def __post_init__(self) -> None:
         if self.vocab_size < NUM_BYTES:

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from groundup.models.decoder import Decoder
-from groundup.models.hierarchical import Hierarchical
+from groundup.models.language_model import LanguageModel
 from groundup.models.lstm import Lstm
 
 TIED_STD = 0.02
@@ -13,7 +12,7 @@ TO_THE_RESIDUAL = ("sequence.output", "channel.down", "channel.shared_down")  # 
 
 
 @torch.no_grad()
-def initialize(model: Decoder | Hierarchical | Lstm, seed: int) -> None:
+def initialize(model: LanguageModel, seed: int) -> None:
     """Fill the weights: matrices N(0, 2/(in+out)) cut at 3σ, the embedding N(0, 1) cut at 3.
 
     Vectors (gains, biases, sinks, decays) keep what their modules made them with. A tied embedding is the output matrix

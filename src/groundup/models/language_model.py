@@ -3,6 +3,7 @@
 B batch, T time, N counted tokens, D width, V vocabulary.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -27,6 +28,17 @@ class LanguageModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
+
+    def forward(self, tokens_BT: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def new_cache(self, batch: int, capacity: int) -> KVCache:
+        """An empty memory for so many rows and positions."""
+        raise NotImplementedError
+
+    def static_parts(self) -> Iterable[nn.Module]:
+        """The modules that training compiles one by one, which see the same shapes in every step."""
+        return ()
 
     @property
     def output_weight(self) -> Tensor:

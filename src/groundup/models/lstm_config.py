@@ -1,6 +1,7 @@
 """The shape of an LSTM language model, as data: an embedding, `depth` layers of one width, an unembedding. No torch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from groundup.core.errors import ConfigError
 from groundup.models.mixer_config import require_positive
@@ -17,6 +18,7 @@ class LstmConfig:
     depth: int = 2
     tie_embeddings: bool = False
     dropout: float = 0.0
+    kind: Literal["lstm"] = "lstm"
 
     def __post_init__(self) -> None:
         require_positive({name: getattr(self, name) for name in ("vocab_size", "context_length", "width", "depth")})

@@ -132,8 +132,8 @@ class LinearAttention:
 @dataclass(frozen=True)
 class DeltaRule:
     """A state that is corrected towards each new value, S ← α S (I - β k kᵀ) + β v kᵀ, with learned β and, if `gated`,
-    a learned decay α (DeltaNet, arXiv:2406.06484; Gated DeltaNet, arXiv:2412.06464). Keys, queries and values pass a
-    short causal convolution first."""
+    a learned decay α (DeltaNet, arXiv:2406.06484; Gated DeltaNet, arXiv:2412.06464); the gate of the output stays
+    either way. Keys, queries and values pass a short causal convolution first."""
 
     num_heads: int = 4
     key_width: int = 0

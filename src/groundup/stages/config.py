@@ -6,6 +6,7 @@ from groundup.alignment.config import GrpoConfig
 from groundup.core.errors import ConfigError
 from groundup.corpus.config import CorpusConfig
 from groundup.models.config import DecoderConfig
+from groundup.models.model_config import ModelConfig
 from groundup.optim.config import OptimizerConfig
 from groundup.tokenization.config import TokenizerConfig
 
@@ -32,7 +33,7 @@ class ComputeConfig:
 class PretrainConfig:
     """Next-token training from random weights. The model's `vocab_size` is taken from the tokenizer."""
 
-    model: DecoderConfig = field(default_factory=DecoderConfig)
+    model: ModelConfig = field(default_factory=DecoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     steps: int = 500

@@ -13,7 +13,7 @@ from groundup.core.runs import Run, finished
 from groundup.evaluation.answering import answer
 from groundup.evaluation.instructions import instructions
 from groundup.evaluation.statistics import paired_difference
-from groundup.inference.engine import Engine, find_checkpoint, load_decoder
+from groundup.inference.engine import Engine, find_checkpoint, load_model
 from groundup.kernels.dispatch import chosen
 from groundup.stages.compute import Compute, prepare_compute
 from groundup.stages.config import RlConfig
@@ -68,7 +68,7 @@ def reinforce(
     steps = config.grpo.steps
     curve = instructions("heldout", 0, CURVE_EXAMPLES)
     engine = Engine(state.model, tokenizer)
-    reference = load_decoder(base, state.model.embedding.dtype) if config.grpo.kl_coefficient > 0 else None
+    reference = load_model(base, state.model.embedding.dtype) if config.grpo.kl_coefficient > 0 else None
     with progress(name, steps, done=state.step // config.grpo.updates) as advance:
         for tick in grpo(state, tokenizer, config.grpo, config.optimizer, config.seed, reference):
             metrics = dict(tick.metrics)

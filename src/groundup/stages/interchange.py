@@ -12,6 +12,7 @@ from groundup.checkpoint.store import write_checkpoint
 from groundup.core.errors import ConfigError, InputError, MissingError, OutputError
 from groundup.core.logging import get_logger
 from groundup.inference.engine import find_checkpoint
+from groundup.models.config import DecoderConfig
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import END_OF_TEXT
 from groundup.tokenization.vocabulary_files import load_vocabulary
@@ -49,6 +50,9 @@ def import_model(source: Path, out: Path, tokenizer: Path | None = None) -> dict
 def export_model(source: Path, out: Path, dtype: str) -> Path:
     """Write a checkpoint's model for other programs: a `.gguf` file, or else a folder in Hugging Face's layout."""
     checkpoint = find_checkpoint(source)
+    config = checkpoint.config
+    if not isinstance(config, DecoderConfig):
+        raise InputError(f"{source} holds a model of kind {config.kind}; only decoders can be exported.")
     words = BytePairTokenizer.load(checkpoint.tokenizer) if checkpoint.tokenizer.exists() else None
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise OutputError(f"{out} is there already; choose another name, so that nothing is lost.")
@@ -56,12 +60,12 @@ def export_model(source: Path, out: Path, dtype: str) -> Path:
     if dtype not in known:
         raise ConfigError(f"dtype {dtype!r} cannot be written to {out.name}; choose one of {', '.join(known)}.")
     if out.suffix == GGUF:
-        return write_gguf(checkpoint.config, checkpoint.weights(), out, GGUF_DTYPES[dtype], words)
+        return write_gguf(config, checkpoint.weights(), out, GGUF_DTYPES[dtype], words)
     weights: dict[str, Tensor] = {name: weight.to(DTYPES[dtype]) for name, weight in checkpoint.weights().items()}
     marks: dict[str, int] = {}
     if words is not None and END_OF_TEXT in words.special_tokens:
         marks = dict.fromkeys(("bos_token_id", "eos_token_id"), words.special_tokens[END_OF_TEXT])
-    return write_huggingface(checkpoint.config, weights, out, marks, words)
+    return write_huggingface(config, weights, out, marks, words)
 
 
 def _vocabulary(source: Path, named: Path | None) -> BytePairTokenizer | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from groundup.accounting.decoder import parameters, training_flops_per_token
+from groundup.accounting.language_model import parameters, training_flops_per_token
 from groundup.batches.shards import open_shard, write_shard
 from groundup.batches.windows import WindowSource
 from groundup.checkpoint.store import latest_checkpoint
@@ -21,6 +21,7 @@ from groundup.core.progress import progress
 from groundup.core.runs import Run, finished, read_metrics
 from groundup.evaluation.bits_per_byte import window_bits_per_byte
 from groundup.kernels.dispatch import chosen
+from groundup.models.hierarchical_config import HierarchicalConfig
 from groundup.stages.compute import Compute, prepare_compute
 from groundup.stages.config import PretrainConfig
 from groundup.stages.texts import text_fingerprint, train_and_heldout
@@ -35,12 +36,17 @@ logger = get_logger(__name__)
 
 
 def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
-    """Train a decoder; returns the result, which is also in `result.json` beside `checkpoints/`."""
+    """Train a language model; returns the result, which is also in `result.json` beside `checkpoints/`."""
     vocabulary = BytePairTokenizer.load(tokenizer)
     inputs = {"texts": text_fingerprint(corpus), "tokenizer": vocabulary.fingerprint}
     config = replace(config, model=replace(config.model, vocab_size=vocabulary.vocab_size))
     if (result := finished(out, config, inputs)) is not None:
         return result
+    if isinstance(config.model, HierarchicalConfig) and not vocabulary.is_bytes:
+        raise InputError(
+            "A hierarchical model reads bytes, and this tokenizer merges them; train one without merges, whose "
+            "--vocab-size is 256 and its special tokens."
+        )
     if END_OF_TEXT not in vocabulary.special_tokens:
         raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
     texts = train_and_heldout(corpus)  # before the run opens: a fault in the input leaves its folder as it was

@@ -101,6 +101,11 @@ class BytePairTokenizer(Tokenizer):
     def vocab_size(self) -> int:
         return max(self.vocabulary) + 1
 
+    @property
+    def is_bytes(self) -> bool:
+        """Whether ids below 256 are the bytes and all others special tokens."""
+        return not (self.merges or self.whole_pieces or self.ids)
+
     @cached_property
     def fingerprint(self) -> str:
         """A short hash, equal for tokenizers that give the same ids."""

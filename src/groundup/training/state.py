@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from groundup.checkpoint.store import Checkpoint, write_checkpoint
-from groundup.models.config import DecoderConfig
-from groundup.models.decoder import Decoder
+from groundup.models.building import build_model
 from groundup.models.initialization import initialize
+from groundup.models.model_config import ModelConfig
 from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.master import master_of
 
 
 class TrainState:
-    """A decoder in its compute dtype, optimizers that own the fp32 masters, and the number of finished steps."""
+    """A model in its compute dtype, optimizers that own the fp32 masters, and the number of finished steps."""
 
-    def __init__(self, config: DecoderConfig, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int) -> None:
+    def __init__(self, config: ModelConfig, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int) -> None:
         """Freshly initialised weights, drawn in fp32 and then rounded, so that every dtype starts from the same."""
-        self.model = Decoder(config)
+        self.model = build_model(config)
         initialize(self.model, seed)
         self._adopt(self.model.state_dict(), optimizer, dtype)
 
