@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.evaluation.statistics import paired_difference, pass_at_k, ratio_of_sums, wilson
+from groundup.evaluation.statistics import (
+    mean_of_few,
+    paired_difference,
+    pass_at_k,
+    ratio_of_sums,
+    student_t,
+    wilson,
+)
 
 
 def bound_by_bisection(share, n, low, high):
@@ -97,3 +104,18 @@ def test_a_ratio_of_sums_resamples_documents_as_pairs():
     every = [sum(bits[i] for i in draw) / sum(sizes[i] for i in draw) for draw in draws]
     low, high = np.quantile(every, [0.025, 0.975], method="inverted_cdf")
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_students_quantiles_are_those_of_the_tables():
+    known = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 9: 2.26216, 30: 2.04227, 1000: 1.96234}
+    for degrees, value in known.items():
+        assert student_t(degrees) == pytest.approx(value, rel=2e-5)
+    assert student_t(5, 0.99) == pytest.approx(4.03214, rel=2e-5)
+
+
+def test_the_interval_of_a_few_runs_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    draws = [mean_of_few(list(generator.normal(3.0, 0.1, 3))) for _ in range(2000)]
+    assert np.mean([each.low <= 3 <= each.high for each in draws]) == pytest.approx(0.95, abs=0.015)
+    assert mean_of_few([2.0, 4.0]).estimate == 3.0
+    assert mean_of_few([1.5]).high == np.inf

@@ -60,6 +60,23 @@ def ratio_of_sums(
     return _bootstrap(np.asarray(numerators, float), np.asarray(denominators, float), seed, resamples)
 
 
+def mean_of_few(values: Sequence[float]) -> Interval:
+    """The mean with Student's interval, for a handful of independent runs: mean ± t · s / √n."""
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf)
+    half = student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def student_t(degrees: int, confidence: float = 0.95) -> float:
+    """t with P(|T| < t) = confidence. With T = √v tan θ the density of θ is proportional to cos^(v-1) θ."""
+    theta = np.linspace(0, np.pi / 2, 1 << 16)
+    density = np.cos(theta) ** (degrees - 1)
+    share = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2)))
+    return math.sqrt(degrees) * math.tan(float(np.interp(confidence * share[-1], share, theta)))
+
+
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """The chance that k of n samples hold a correct one: 1 - C(n-c, k)/C(n, k) (Chen et al. 2021, arXiv:2107.03374)."""
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)

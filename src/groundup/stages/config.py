@@ -1,5 +1,6 @@
 """What the stages are asked for, as data; no torch, so that the command line's help is instant."""
 
+import re
 from dataclasses import dataclass, field
 
 from groundup.alignment.config import GrpoConfig
@@ -48,6 +49,32 @@ class PretrainConfig:
         require_positive(
             self, "steps", "batch_size", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every"
         )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several pretrainings that are compared."""
+
+    name: str
+    pretrain: PretrainConfig
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Pretrainings beside the first of them, the base. Each is trained with `seeds` seeds, which decide the weights and
+    the order of the data, for as many FLOPs as the base's steps take; `steps` of the others are derived from that."""
+
+    variants: tuple[Variant, ...]
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        require_positive(self, "seeds")
+        names = [variant.name for variant in self.variants]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"The variants are {', '.join(names) or 'none'}; there must be some, each with its name.")
+        for name in names:
+            if not re.fullmatch(r"\w[\w.+-]*( [\w.+-]+)*", name):
+                raise ConfigError(f"A variant is called {name!r}; it names a folder: use letters, digits and - . + _.")
 
 
 @dataclass(frozen=True)

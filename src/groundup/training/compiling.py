@@ -23,6 +23,7 @@ def compile_for_training(model: LanguageModel) -> bool:
     if model.embedding.device.type == "cpu" and (compiler is None or shutil.which(compiler) is None):
         warn_once("training.step", "eager", "there is no C++ compiler (g++ or clang++), and with one it is faster.")
         return False
+    torch.compiler.reset()  # another model's compiled forms would count against PyTorch's limit of variants
     for part in model.static_parts():
         part.compile(dynamic=False)
     model.cross_entropy = torch.compile(linear_cross_entropy, dynamic=False)
