@@ -17,7 +17,7 @@ HEADS = [(4, 4), (4, 2), (4, 1)]
 # One position, around one block, several whole blocks, and blocks of which the last is cut.
 LENGTHS = [1, MIN_BLOCK - 1, MIN_BLOCK, MIN_BLOCK + 1, 4 * MIN_BLOCK, 4 * MIN_BLOCK + 1, 5 * MIN_BLOCK - 3]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
-VISIBLE = ["causal", "window", "mask", "mask for all rows"]
+VISIBLE = ["causal", "window", "documents", "documents and window", "mask", "mask for all rows"]
 # Each option absent or present; a bias of one row is for all rows.
 COMBINATIONS = [
     (visible, {"scale": scale, "bias_rows": bias_rows, "soft_cap": soft_cap, "sinks": sinks})
@@ -41,8 +41,10 @@ def combination(visible: str, options: dict[str, Any], dtype: torch.dtype) -> tu
     inputs = query_key_value(T, S, (4, 2), dtype, value_width=3)
     generator = torch.Generator().manual_seed(3)
     rest: dict[str, Any] = {"scale": options["scale"], "soft_cap": options["soft_cap"]}
-    if visible == "window":
-        rest["window"] = 3
+    if "window" in visible:
+        rest["window"] = 3 if visible == "window" else 2
+    if "documents" in visible:
+        rest["documents_BT"] = torch.tensor([[0, 0, 0, 1, 1], [4, 5, 5, 5, 6]])
     if "mask" in visible:
         rest["mask_BTS"] = torch.rand(1 if "all" in visible else 2, T, S, generator=generator) < 0.5
         rest["mask_BTS"][-1, 2] = False  # sees nothing
@@ -73,6 +75,7 @@ def attend_by_loops(
     mask_BTS: Tensor | None = None,
     *,
     window: int | None = None,
+    documents_BT: Tensor | None = None,
     scale: float | None = None,
     bias_BHTS: Tensor | None = None,
     soft_cap: float | None = None,
@@ -90,6 +93,7 @@ def attend_by_loops(
                 visible = mask_BTS[b if mask_BTS.shape[0] > 1 else 0, t, s]
             else:
                 visible = s <= t and (window is None or s > t - window)
+                visible = visible and (documents_BT is None or bool(documents_BT[b, s] == documents_BT[b, t]))
             if not visible:
                 continue
             score = (q_BHTK[b, h, t] * k_BGSK[b, g, s]).sum() * (width**-0.5 if scale is None else scale)
@@ -147,6 +151,18 @@ def test_blocked_within_a_window_is_the_formula(T: int, window: int, dtype: torc
     found = output_and_gradients(attend_causal_blocked, inputs, window=window, scale=0.4)
     expected = output_and_gradients(attend_reference, inputs, window=window, scale=0.4)
     assert_close(found, expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("window", [None, 70])
+@pytest.mark.parametrize("T", [MIN_BLOCK + 1, 5 * MIN_BLOCK - 3])
+def test_blocked_within_documents_is_the_formula(T: int, window: int | None) -> None:
+    """One document a row, documents shorter than a block and longer than two, and ends at a block's end."""
+    inputs = query_key_value(T, T, (4, 2), value_width=5)
+    order_T = torch.arange(T)
+    documents_BT = torch.stack((torch.zeros(T, dtype=torch.long), order_T // 7 * (order_T < 64) + order_T // 160 * 99))
+    given = {"window": window, "documents_BT": documents_BT}
+    found = output_and_gradients(attend_causal_blocked, inputs, **given)
+    assert_close(found, output_and_gradients(attend_reference, inputs, **given), TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -53,3 +53,18 @@ def test_z_loss_is_added_in_training_only() -> None:
     log_sums_BT = torch.logsumexp(model.unembed(model(tokens_BT)), dim=-1)
     plain = model.eval().token_losses(tokens_BT, tokens_BT)
     assert_close(model.train().token_losses(tokens_BT, tokens_BT), plain + 0.01 * log_sums_BT.square())
+
+
+def test_packed_documents_have_the_losses_that_they_have_alone() -> None:
+    """No head predicts a token of another document."""
+    model, rows = decoder(2).train(), random_tokens(1, 16)[0]
+    lengths = [5, 2, 1, 6]
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    targets = torch.roll(rows, -1)
+    packed = model.token_losses(rows[None, :14], targets[None, :14], positions)[0]
+    start = 0
+    for length in lengths:
+        inside = slice(start, start + length)
+        alone = model.token_losses(rows[None, inside], targets[None, inside])[0]
+        assert_close(packed[inside], alone, atol=1e-5, rtol=0)
+        start += length

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from groundup.core.errors import ConfigError
+from groundup.kernels.attention import causal_mask
 from groundup.models.position_config import (
     LinearScaling,
     Llama3Scaling,
@@ -23,12 +24,12 @@ from groundup.models.position_config import (
 from groundup.models.positions import (
     alibi_slopes,
     document_starts,
+    documents_of,
     inverse_frequencies,
     rope_angles,
     rotate,
     sinusoids,
     visible_in_cache,
-    visible_in_packed,
 )
 
 SHAPES = [(8, 1.0), (64, 1.0), (128, 1.0), (64, 0.25), (80, 0.4), (128, 0.5), (4, 0.5)]  # head width, fraction turned
@@ -341,7 +342,8 @@ def test_packed_tokens_see_their_document_and_what_is_near(
     rows: list[tuple[int, list[int]]], total: int, window: int | None
 ) -> None:
     positions_BT = torch.tensor([packed_row(tail, lengths, total) for tail, lengths in rows])
-    found = visible_in_packed(positions_BT, window)
+    queries = torch.empty(len(rows), 1, total, 1)
+    found = causal_mask(queries, window, documents_of(positions_BT))
     assert found.shape == (len(rows), total, total)
     for row, positions in enumerate(positions_BT.tolist()):
         for query in range(total):

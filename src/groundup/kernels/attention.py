@@ -32,13 +32,15 @@ def attend(
     mask_BTS: Tensor | None = None,
     *,
     window: int | None = None,
+    documents_BT: Tensor | None = None,
     scale: float | None = None,
     bias_BHTS: Tensor | None = None,
     soft_cap: float | None = None,
     sink_H: Tensor | None = None,
 ) -> Tensor:
-    """Attention output (B, H, T, V). Without a mask it is causal, within `window` tokens if that is given, and S must
-    equal T; a mask (B or 1, T, S), where True means visible, says everything itself. A query that sees nothing gets 0.
+    """Attention output (B, H, T, V). Without a mask it is causal, within `window` tokens and within the tokens of equal
+    numbers in `documents` if these are given, and S must equal T; a mask (B or 1, T, S), where True means visible, says
+    everything itself. A query that sees nothing gets 0.
 
     `scale` None is 1/√K. `bias` (B or 1, H, T, S) is added to the scaled scores, `soft_cap` c bounds them to
     c tanh(score / c) before that, and `sink` is one more score a head, for a value of 0.
@@ -48,15 +50,16 @@ def attend(
     assert not causal or q_BHTK.shape[2] == k_BGSK.shape[2], "attention to keys that are not the queries' needs a mask"
     if soft_cap is not None or sink_H is not None:
         record("attention.scores", "reference")
-        return attend_reference(q_BHTK, k_BGSK, v_BGSV, mask_BTS, window=window, **options)
+        within = {"window": window, "documents_BT": documents_BT}
+        return attend_reference(q_BHTK, k_BGSK, v_BGSV, mask_BTS, **within, **options)
     if causal and bias_BHTS is None and q_BHTK.device.type == "cpu" and torch.is_grad_enabled():
         record("attention.causal", "blocked")
-        return attend_causal_blocked(q_BHTK, k_BGSK, v_BGSV, window, scale)
-    if causal and bias_BHTS is None and window is None:
+        return attend_causal_blocked(q_BHTK, k_BGSK, v_BGSV, window, scale, documents_BT)
+    if causal and bias_BHTS is None and window is None and documents_BT is None:
         record("attention.causal", "torch_sdpa")
         return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, is_causal=True, scale=scale, enable_gqa=True)
     record("attention.masked", "torch_sdpa")
-    mask = (causal_mask(q_BHTK, window) if mask_BTS is None else mask_BTS)[:, None]
+    mask = (causal_mask(q_BHTK, window, documents_BT) if mask_BTS is None else mask_BTS)[:, None]
     if bias_BHTS is not None:
         mask = bias_BHTS.to(q_BHTK.dtype).masked_fill(~mask, -math.inf)
     return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, attn_mask=mask, scale=scale, enable_gqa=True)
@@ -69,6 +72,7 @@ def attend_reference(
     mask_BTS: Tensor | None = None,
     *,
     window: int | None = None,
+    documents_BT: Tensor | None = None,
     scale: float | None = None,
     bias_BHTS: Tensor | None = None,
     soft_cap: float | None = None,
@@ -81,7 +85,7 @@ def attend_reference(
         scores_BHTS = soft_cap * torch.tanh(scores_BHTS / soft_cap)
     if bias_BHTS is not None:
         scores_BHTS = scores_BHTS + bias_BHTS
-    hidden_B1TS = ~(causal_mask(q_BHTK, window) if mask_BTS is None else mask_BTS)[:, None]
+    hidden_B1TS = ~(causal_mask(q_BHTK, window, documents_BT) if mask_BTS is None else mask_BTS)[:, None]
     # The lowest number, not -inf: where all is hidden, a softmax of -inf is NaN, and so are its gradients.
     scores_BHTS = scores_BHTS.masked_fill(hidden_B1TS, torch.finfo(torch.float32).min)
     if sink_H is not None:
@@ -91,15 +95,21 @@ def attend_reference(
     return (weights_BHTS.masked_fill(hidden_B1TS, 0) @ v_BHSV).to(q_BHTK.dtype)
 
 
-def causal_mask(q_BHTK: Tensor, window: int | None) -> Tensor:
-    """Which of its own tokens each query sees, (1, T, T)."""
+def causal_mask(q_BHTK: Tensor, window: int | None, documents_BT: Tensor | None = None) -> Tensor:
+    """Which of its own tokens each query sees, (1 or B, T, T)."""
     order_T = torch.arange(q_BHTK.shape[2], device=q_BHTK.device)
     behind_TT = order_T[:, None] - order_T[None, :]
-    return ((behind_TT >= 0) if window is None else (behind_TT >= 0) & (behind_TT < window))[None]
+    near_1TT = ((behind_TT >= 0) if window is None else (behind_TT >= 0) & (behind_TT < window))[None]
+    return near_1TT if documents_BT is None else near_1TT & (documents_BT[:, :, None] == documents_BT[:, None, :])
 
 
 def attend_causal_blocked(
-    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSV: Tensor, window: int | None = None, scale: float | None = None
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSV: Tensor,
+    window: int | None = None,
+    scale: float | None = None,
+    documents_BT: Tensor | None = None,
 ) -> Tensor:
     """Causal self-attention in query blocks; matrix products in the input's dtype, softmax in fp32."""
     T = q_BHTK.shape[2]
@@ -115,6 +125,8 @@ def attend_causal_blocked(
         order_e = torch.arange(first, end, device=q_BHTK.device)
         behind_be = order_e[start - first :, None] - order_e
         hidden_be = behind_be < 0 if window is None else (behind_be < 0) | (behind_be >= window)
+        if documents_BT is not None:
+            hidden_be = hidden_be | (documents_BT[:, None, start:end, None] != documents_BT[:, None, None, first:end])
         weights_BHbe = torch.softmax(scores_BHbe.masked_fill(hidden_be, -math.inf), dim=-1)
         outputs.append(weights_BHbe.to(v_BHeV.dtype) @ v_BHeV)
     return torch.cat(outputs, dim=2)

@@ -18,10 +18,10 @@ from groundup.models.layers import affine, rms_norm
 from groundup.models.position_config import Alibi, Rotary
 from groundup.models.positions import (
     alibi_slopes,
+    documents_of,
     rotary_angles,
     rotate,
     visible_in_cache,
-    visible_in_packed,
 )
 
 
@@ -111,8 +111,6 @@ def look_up(
     mask_BTS = bias_BHTS = None
     if keys.cached:
         mask_BTS = visible_in_cache(positions.expand(q_BHTK.shape[0], -1), keys.positions, config.window)
-    elif positions.ndim == 2:
-        mask_BTS = visible_in_packed(positions, config.window)
     if isinstance(config.position, Alibi):
         distance = positions[..., :, None] - keys.positions[..., None, :]  # (T, S) or (B, T, S)
         slopes_H11 = alibi_slopes(config.num_heads)[:, None, None].to(distance.device)
@@ -123,6 +121,7 @@ def look_up(
         keys.v_BGSK,
         mask_BTS,
         window=config.window,
+        documents_BT=None if keys.cached else documents_of(positions),
         scale=config.scale,
         bias_BHTS=bias_BHTS,
         soft_cap=config.soft_cap,

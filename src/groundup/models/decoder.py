@@ -70,23 +70,24 @@ class Decoder(LanguageModel):
         """An empty memory for so many rows and positions."""
         return KVCache(new_caches(self.blocks, batch, capacity))
 
-    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor | None = None) -> Tensor:
         """As `LanguageModel.token_losses`, in training with what the heads for further tokens add."""
         if self.training and self.prediction_heads:
-            return self._losses_of_all_heads(tokens_BT, targets_BT)
-        return super().token_losses(tokens_BT, targets_BT)
+            positions = positions_from_zero(tokens_BT, None) if positions is None else positions
+            return self._losses_of_all_heads(tokens_BT, targets_BT, positions)
+        return super().token_losses(tokens_BT, targets_BT, positions)
 
-    def _losses_of_all_heads(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Each position's loss and the weighted mean of those of the heads, as far as targets reach."""
-        positions_T = positions_from_zero(tokens_BT, None)
-        hidden_BTD = self.states(tokens_BT, positions_T, None)
+    def _losses_of_all_heads(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor) -> Tensor:
+        """Each position's loss and the weighted mean of those of the heads, as far as its document reaches."""
+        hidden_BTD = self.states(tokens_BT, positions, None)
         losses_BT = self.losses(self.final_norm(hidden_BTD), targets_BT)
-        for ahead, head in enumerate(self.prediction_heads, 1):
+        for ahead, head in enumerate(self.prediction_heads[: tokens_BT.shape[1] - 1], 1):
             assert isinstance(head, PredictionHead)
             rest = tokens_BT.shape[1] - ahead  # positions whose target so far ahead is known
-            came_BTD = self.embed(targets_BT[:, ahead - 1 : -1], positions_T[ahead:])
-            hidden_BTD = head(hidden_BTD[:, :rest], came_BTD, positions_T[:rest])
+            came_BTD = self.embed(targets_BT[:, ahead - 1 : -1], positions[..., ahead:])
+            hidden_BTD = head(hidden_BTD[:, :rest], came_BTD, positions[..., :rest])
             further_BT = self.losses(head.final_norm(hidden_BTD), targets_BT[:, ahead:])
+            further_BT = further_BT * (positions[..., ahead:] >= ahead)  # not where another document has begun
             share = self.config.prediction_weight / len(self.prediction_heads)
             losses_BT = losses_BT + share * torch.nn.functional.pad(further_BT, (0, ahead))
         return losses_BT

@@ -48,21 +48,24 @@ class LanguageModel(nn.Module):
         """Logits over the vocabulary (B, T, V), fp32."""
         return soft_cap(affine(hidden_BTD, self.output_weight).float(), self.logit_soft_cap)
 
-    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """-log p(target | tokens so far) in nats (B, T), fp32; in training with what `z_loss` adds."""
-        return self.losses(self(tokens_BT), targets_BT)
+    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor | None = None) -> Tensor:
+        """-log p(target | tokens so far) in nats (B, T), fp32; in training with what `z_loss` adds. Positions are those
+        of `forward`."""
+        return self.losses(self(tokens_BT, positions), targets_BT)
 
     def losses(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
         """`token_losses` from hidden states."""
         return self.cross_entropy(hidden_BTD, self.output_weight, targets_BT, *self._loss_options())
 
-    def losses_where(self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor) -> Tensor:
+    def losses_where(
+        self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
         """`token_losses` where `counted_BT` is true and 0 elsewhere, without computing logits that do not count.
 
         Where answers are short and prompts long, the unembedding is most of the work. Never compiled: the number of
         counted tokens changes from batch to batch.
         """
-        hidden_ND, targets_N = self(tokens_BT)[counted_BT], targets_BT[counted_BT]
+        hidden_ND, targets_N = self(tokens_BT, positions)[counted_BT], targets_BT[counted_BT]
         losses_N = linear_cross_entropy(hidden_ND, self.output_weight, targets_N, *self._loss_options())
         return torch.zeros(targets_BT.shape, device=losses_N.device).masked_scatter(counted_BT, losses_N)
 

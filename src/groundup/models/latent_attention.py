@@ -20,7 +20,7 @@ from groundup.models import mixer_config
 from groundup.models.cache import LayerCache, SlotCache, key_value_cache
 from groundup.models.config import DecoderConfig
 from groundup.models.layers import affine, rms_norm
-from groundup.models.positions import rotary_angles, rotate, visible_in_cache, visible_in_packed
+from groundup.models.positions import documents_of, rotary_angles, rotate, visible_in_cache
 
 
 class LatentAttention(nn.Module):
@@ -77,8 +77,7 @@ class LatentAttention(nn.Module):
         v_BHTV = affine(c_B1TL[:, 0], self.value).unflatten(-1, (H, -1)).transpose(1, 2)
         q_BHTE = torch.cat((q_BHTK, q_BHTR), dim=-1)
         k_BHTE = torch.cat((k_BHTK, r_B1TR.expand(-1, H, -1, -1)), dim=-1)
-        mask_BTS = visible_in_packed(positions, None) if positions.ndim == 2 else None
-        return attend(q_BHTE, k_BHTE, v_BHTV, mask_BTS, scale=scale)
+        return attend(q_BHTE, k_BHTE, v_BHTV, documents_BT=documents_of(positions), scale=scale)
 
     def _attend_to_latents(
         self, q_BHTK: Tensor, q_BHTR: Tensor, c_B1SL: Tensor, r_B1SR: Tensor, mask_BTS: Tensor, scale: float

@@ -101,13 +101,9 @@ def document_starts(positions: Tensor) -> Tensor | None:
     return positions == 0 if positions.ndim == 2 else None
 
 
-def visible_in_packed(positions_BT: Tensor, window: int | None) -> Tensor:
-    """Which keys of its own row each query sees, (B, T, T): of its document, not after it, within the window."""
-    documents_BT = (positions_BT == 0).cumsum(dim=1)
-    order_T = torch.arange(positions_BT.shape[1], device=positions_BT.device)
-    behind_TT = order_T[:, None] - order_T[None, :]
-    near_TT = behind_TT >= 0 if window is None else (behind_TT >= 0) & (behind_TT < window)
-    return (documents_BT[:, :, None] == documents_BT[:, None, :]) & near_TT
+def documents_of(positions: Tensor) -> Tensor | None:
+    """Numbers that are equal for the tokens of one document of a row, (B, T); None where each row is one."""
+    return (positions == 0).cumsum(dim=1) if positions.ndim == 2 else None
 
 
 def visible_in_cache(positions_BT: Tensor, key_positions_BS: Tensor, window: int | None) -> Tensor:
