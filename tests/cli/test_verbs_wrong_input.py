@@ -125,7 +125,9 @@ PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corp
         # values that a config refuses
         (f"{PRETRAIN} good.txt --steps 0", "steps is 0; it must be at least 1"),
         (f"{PRETRAIN} good.txt --model.width 256 {LAYER}.num-heads 3", "width 256 is not a multiple of num_heads 3"),
-        (f"{PRETRAIN} good.txt --optimizer.schedule linear", "schedule is 'linear'"),
+        (f"{PRETRAIN} good.txt --optimizer.schedule.kind cosin", "There is no kind 'cosin' of optimizer.schedule"),
+        (f"{PRETRAIN} good.txt --optimizer.matrices.momentum 1", "momentum is 1.0; it must be at least 0 and below 1"),
+        (f"{PRETRAIN} good.txt --optimizer.rest.kind muon", "There is no kind 'muon' of optimizer.rest"),
         (f"{PRETRAIN} good.txt --compute.dtype float16", "dtype is 'float16'"),
         ("sft --base model --out out --target-accuracy 2", "target_accuracy is 2.0; it must be above 0"),
         ("grpo --start model --out out --grpo.group-size 1", "group_size is 1; a group needs at least 2"),

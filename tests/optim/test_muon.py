@@ -35,6 +35,18 @@ def test_newton_schulz_is_nearly_orthogonal_along_the_same_singular_vectors(
     assert (turned.diagonal(dim1=-2, dim2=-1) > 0.6).all()
 
 
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8), (2, 5, 5)])
+def test_newton_schulz_is_its_polynomial(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """σ ← 3.4445 σ - 4.7750 σ³ + 2.0315 σ⁵ five times; in fp64, because small σ blow up bf16's roundings."""
+    monkeypatch.setattr(Tensor, "bfloat16", lambda self: self)
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
+    sizes = matrices.square().sum((-2, -1), keepdim=True).sqrt() + 1e-7
+    u, values, vh = torch.linalg.svd(matrices / sizes, full_matrices=False)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    torch.testing.assert_close(orthogonalize(matrices), (u * values.unsqueeze(-2)) @ vh, atol=1e-10, rtol=0)
+
+
 def test_more_iterations_reach_smaller_singular_values() -> None:
     matrix = torch.diag(torch.tensor([1.0, 1e-4]))
     smallest = [torch.linalg.svdvals(orthogonalize(matrix, count).float()).min().item() for count in (1, 5, 10)]

@@ -103,7 +103,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     log_to_console()
     if {"-h", "--help"} & set(words):
         print(f"{describe(module.Args)}\n")  # here, because tyro would join the lines of a paragraph into one
-    flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.AvoidSubcommands)  # another kind of layer comes from a file
+    flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.AvoidSubcommands)  # `settings.with_kinds` chooses kinds
     options = {"prog": f"groundup {verb}", "description": "", "config": flags}
     if hasattr(module, "defaults"):  # a verb with recipes: its options start from the chosen one
         options["default"] = module.defaults(words)

@@ -1,10 +1,17 @@
-"""Where a verb's settings start: a recipe's, or those of a `config.json`; options on the command line change them."""
+"""Where a verb's settings start: a recipe's, or those of a `config.json`; options on the command line change them.
 
+A part that comes in several kinds (an optimizer, a schedule, a layer's mixer) has options for the fields of its kind
+only. So `--optimizer.matrices.kind soap` acts before the options are made: the part becomes a fresh one of that kind.
+"""
+
+import re
+import typing
 from collections.abc import Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from groundup.core.config import decode
+from groundup.core.config import decode, nearest
 from groundup.core.errors import ConfigError
 from groundup.core.files import read_json
 from groundup.recipes.named import recipe
@@ -25,11 +32,40 @@ def starting_settings(words: Sequence[str], cls: type[T], part: str | None, fall
         data = read_json(Path(file))
         if part is not None and isinstance(data, dict) and "pretrain" in data and part in data:
             data = data[part]  # the config of a whole quickstart
-        return decode(cls, data, source=file)
+        return with_kinds(decode(cls, data, source=file), words)
     chosen = recipe(name or fallback)
     settings = chosen if part is None else getattr(chosen, part)
     assert isinstance(settings, cls)
+    return with_kinds(settings, words)
+
+
+def with_kinds(settings: T, words: Sequence[str]) -> T:
+    """The settings with those parts made anew whose kind is changed by `--PART.kind KIND` among the words."""
+    for word in words:
+        if match := re.fullmatch(r"--([\w.-]+)\.kind(=.*)?", word):
+            kind = option(words, f"--{match[1]}.kind")
+            if kind is not None:  # else tyro says that the value is missing
+                settings = _changed(settings, type(settings), match[1].replace("-", "_").split("."), kind, match[1])
     return settings
+
+
+def _changed(value: Any, declared: Any, path: Sequence[str], kind: str, place: str) -> Any:  # noqa: ANN401
+    """The value, of a declared type, with the part at the path made of that kind; as it is where the path ends before,
+    which tyro will say."""
+    if not path:
+        members = typing.get_args(declared) or (declared,)
+        classes = {each.kind: each for each in members if hasattr(each, "kind")}
+        if kind not in classes:
+            raise ConfigError(f"There is no kind {kind!r} of {place}; {nearest(kind, classes)}")
+        return value if isinstance(value, classes[kind]) else classes[kind]()
+    head, rest = path[0], path[1:]
+    if isinstance(value, tuple) and head.isdecimal() and int(head) < len(value):
+        at, item = int(head), typing.get_args(declared)[0]
+        return (*value[:at], _changed(value[at], item, rest, kind, place), *value[at + 1 :])
+    if is_dataclass(value) and not isinstance(value, type) and hasattr(value, head):
+        declared = typing.get_type_hints(type(value))[head]
+        return replace(value, **{head: _changed(getattr(value, head), declared, rest, kind, place)})
+    return value
 
 
 def option(words: Sequence[str], name: str) -> str | None:

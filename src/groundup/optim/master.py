@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 def master_of(parameter: Tensor, state: dict[str, Any]) -> Tensor:
-    """The tensor that an optimizer updates: the parameter itself in fp32, else its copy in `state["master"]`."""
-    if parameter.dtype == torch.float32:
+    """The tensor that an optimizer updates: the parameter itself in fp32 (or fp64), else its copy `state["master"]`."""
+    if parameter.dtype in (torch.float32, torch.float64):
         return parameter
     if "master" not in state:
         state["master"] = parameter.detach().float().clone()

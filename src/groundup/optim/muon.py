@@ -34,9 +34,11 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "iterations": iterations}
         super().__init__(params, defaults)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                assert parameter.ndim >= 2, f"Muon takes matrices, not a tensor of shape {tuple(parameter.shape)}"
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            assert parameter.ndim >= 2, f"Muon takes matrices, not a tensor of shape {tuple(parameter.shape)}"
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -59,7 +61,7 @@ class Muon(torch.optim.Optimizer):
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(master)
             assert parameter.grad is not None
-            gradient = parameter.grad.float()
+            gradient = parameter.grad.to(master.dtype)
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             updates.append(gradient.lerp(state["momentum"], group["momentum"]))
         orthogonal = orthogonalize(torch.stack(updates), group["iterations"])

@@ -25,6 +25,7 @@ from groundup.models.mixer_config import (
 from groundup.models.model_config import ModelConfig
 from groundup.models.position_config import Alibi, NoPosition
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.schedule_config import Wsd
 from groundup.stages.config import AblationConfig, ComputeConfig, PretrainConfig, Variant
 
 ATTENTION, MLP = Attention(num_heads=4, num_kv_heads=4), GatedMLP(hidden_width=384)
@@ -81,7 +82,7 @@ def pretraining(model: ModelConfig) -> PretrainConfig:
         eager = any(isinstance(mixer, slow) for each in model.all_layers for mixer in (each.sequence, each.channel))
     return PretrainConfig(
         model=model,
-        optimizer=OptimizerConfig(schedule="wsd"),
+        optimizer=OptimizerConfig(schedule=Wsd()),
         compute=ComputeConfig(compile=not eager, threads=1),
         steps=150,
         batch_size=8,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from groundup.alignment.config import GrpoConfig
 from groundup.models.presets import llama
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.schedule_config import Wsd
 from groundup.stages.config import PretrainConfig, QuickstartConfig, RlConfig
 
 
@@ -17,7 +18,7 @@ def quickstart() -> QuickstartConfig:
     """About ten minutes on two cores; the expected numbers are in BENCHMARKS.md."""
     model = llama(width=192, num_heads=3, num_kv_heads=3, mlp_width=512, qk_norm=True)
     return QuickstartConfig(
-        pretrain=PretrainConfig(model=model, optimizer=OptimizerConfig(schedule="wsd"), steps=500),
+        pretrain=PretrainConfig(model=model, optimizer=OptimizerConfig(schedule=Wsd()), steps=500),
         grpo=RlConfig(grpo=GrpoConfig(steps=50, updates=2, kl_coefficient=0.4), evaluate_every=10),
     )
 

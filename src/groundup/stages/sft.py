@@ -19,6 +19,7 @@ from groundup.evaluation.instructions import instructions
 from groundup.inference.engine import Engine, find_checkpoint
 from groundup.kernels.dispatch import chosen
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.schedule_config import Wsd
 from groundup.stages.compute import Compute, prepare_compute
 from groundup.stages.config import SftConfig
 from groundup.tokenization.bpe import BytePairTokenizer
@@ -104,7 +105,7 @@ def phase(config: SftConfig, annealing_from: int | None) -> tuple[OptimizerConfi
         return config.optimizer, config.max_steps
     end = annealing_from + config.anneal_steps
     share = config.anneal_steps / end
-    return replace(config.optimizer, schedule="wsd", warmup_steps=0, decay_fraction=share, final_fraction=0.0), end
+    return replace(config.optimizer, schedule=Wsd(decay_fraction=share), warmup_steps=0), end
 
 
 def progressed(config: SftConfig, counters: dict[str, Any], step: int, last: bool, accuracy: float) -> dict[str, Any]:
