@@ -16,6 +16,7 @@ from groundup.evaluation.answering import answer_request
 from groundup.evaluation.instructions import Instruction, split_of
 from groundup.inference.requests import Completion
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.schedule_config import Constant
 from groundup.training.state import TrainState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
@@ -27,7 +28,7 @@ OPTIMIZER = OptimizerConfig(
     embedding_learning_rate=1e-2,
     matrix_learning_rate=5e-3,
     weight_decay=0.0,
-    schedule="constant",
+    schedule=Constant(),
     warmup_steps=0,
 )
 
@@ -186,7 +187,7 @@ def test_leaving_out_rows_without_advantage_changes_no_gradient(aggregation, upd
     shares = grpo_module.informative_shares(batch, advantages_B, config)
     assert sum(len(part.tokens_BT) for part, _, _ in shares) == 6
     for rows, share in zip(torch.arange(12).chunk(updates), shares, strict=True):
-        whole = type(batch)(*(tensor[rows] for tensor in batch))
+        whole = batch.map(lambda tensor, rows=rows: tensor[rows])
         torch.testing.assert_close(gradient(*share), gradient(whole, advantages_B[rows], 1.0), atol=1e-6, rtol=1e-5)
 
 

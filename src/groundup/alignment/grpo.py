@@ -137,7 +137,8 @@ def learn(
             losses_BT = losses_BT + config.kl_coefficient * divergences_BT
             metrics["kl_to_start"] = masked_mean(divergences_BT.detach(), part.weights_BT)
         loss = weight * aggregate(losses_BT, part.weights_BT, config.aggregation, config.max_tokens)
-        norm, learning_rate = update(state, loss, optimizer, total)
+        (loss + state.model.auxiliary_loss()).backward()
+        norm, learning_rate = update(state, optimizer, total)
         metrics |= {"loss": loss.item(), "gradient_norm": norm, "learning_rate": learning_rate}
         totals = {name: totals.get(name, 0.0) + value / config.updates for name, value in metrics.items()}
     return totals
@@ -152,7 +153,7 @@ def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -
     for rows in torch.arange(len(advantages_B)).chunk(config.updates):
         kept = rows if config.kl_coefficient > 0 else rows[advantages_B[rows] != 0]
         kept = kept if len(kept) else rows[:1]
-        part, mask_BT = Batch(*(tensor[kept] for tensor in batch)), batch.weights_BT
+        part, mask_BT = batch.map(lambda tensor, kept=kept: tensor[kept]), batch.weights_BT
         by_tokens = config.aggregation == "dapo"
         weight = mask_BT[kept].sum() / mask_BT[rows].sum() if by_tokens else len(kept) / len(rows)
         shares.append((part, advantages_B[kept], float(weight)))
@@ -161,7 +162,7 @@ def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -
 
 def token_logprobs(model: LanguageModel, batch: Batch) -> Tensor:
     """log π of the answers' tokens at temperature 1, the temperature of the rollouts, (B, T), fp32; 0 elsewhere."""
-    return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0)
+    return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0, batch.positions_BT)
 
 
 def token_metrics(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from groundup.batches.batch import Batch
+from groundup.batches.batch import Batch, share_of
 from groundup.evaluation.instructions import instruction
 from groundup.inference.engine import pad
 from groundup.tokenization.chat import Message, render_conversation
@@ -21,9 +21,9 @@ class InstructionSource:
         self.batch_size = batch_size
         self.seed = seed
 
-    def batch(self, step: int) -> Batch:
-        first = step * self.batch_size
-        examples = [instruction("train", self.seed, first + row) for row in range(self.batch_size)]
+    def batch(self, step: int, shard: int = 0, shards: int = 1) -> Batch:
+        numbers = share_of(step * self.batch_size, (step + 1) * self.batch_size, shard, shards)
+        examples = [instruction("train", self.seed, number) for number in numbers]
         turns = [[Message("user", each.prompt), Message("assistant", each.answer)] for each in examples]
         return masked_batch([render_conversation(self.tokenizer, messages) for messages in turns])
 
