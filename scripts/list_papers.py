@@ -35,8 +35,10 @@ class Work(NamedTuple):
 
 WORKS = (
     Work("Wilson 1927", "Probable Inference, the Law of Succession, and Statistical Inference"),
+    Work("Polyak 1964", "Some Methods of Speeding up the Convergence of Iteration Methods"),
     Work("Efron 1979", "Bootstrap Methods: Another Look at the Jackknife"),
     Work("Luby and Rackoff 1988", "How to Construct Pseudorandom Permutations from Pseudorandom Functions"),
+    Work("Polyak and Juditsky 1992", "Acceleration of Stochastic Approximation by Averaging"),
     Work("Grefenstette 1995", "Comparing Two Language Identification Schemes"),
     Work("Kneser and Ney 1995", "Improved Backing-Off for M-gram Language Modeling"),
     Work("Broder 1997", "On the Resemblance and Containment of Documents"),
@@ -45,9 +47,14 @@ WORKS = (
     Work("Gers et al. 2000", "Learning to Forget: Continual Prediction with LSTM"),
     Work("Black and Rogaway 2002", "Ciphers with Arbitrary Finite Domains"),
     Work("Williams et al. 2009", "Roofline: An Insightful Visual Performance Model for Multicore Architectures"),
+    Work("Duchi et al. 2011", "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization"),
+    Work("Tieleman and Hinton 2012", "Lecture 6.5: RMSProp, Neural Networks for Machine Learning"),
+    Work("Sutskever et al. 2013", "On the Importance of Initialization and Momentum in Deep Learning"),
+    Work("Graves 2013", "Generating Sequences with Recurrent Neural Networks", arxiv="1308.0850"),
     Work("Steele, Lea and Flood 2014", "Fast Splittable Pseudorandom Number Generators"),
     Work("Srivastava et al. 2014", "Dropout: A Simple Way to Prevent Neural Networks from Overfitting"),
     Work("Zaremba et al. 2014", "Recurrent Neural Network Regularization", arxiv="1409.2329"),
+    Work("Kingma and Ba 2015", "Adam: A Method for Stochastic Optimization", arxiv="1412.6980"),
     Work("Jozefowicz et al. 2015", "An Empirical Exploration of Recurrent Network Architectures"),
     Work("Sennrich et al. 2016", "Neural Machine Translation of Rare Words with Subword Units", arxiv="1508.07909"),
     Work("Ba et al. 2016", "Layer Normalization", arxiv="1607.06450"),
@@ -106,6 +113,16 @@ WORKS = (
     Work("Zhou et al. 2022", "Mixture-of-Experts with Expert Choice Routing", arxiv="2202.09368"),
     Work("Zoph et al. 2022", "ST-MoE: Designing Stable and Transferable Sparse Expert Models", arxiv="2202.08906"),
     Work("Gale et al. 2022", "MegaBlocks: Efficient Sparse Training with Mixture-of-Experts", arxiv="2211.15841"),
+    Work(
+        "Kaddour 2022",
+        "Stop Wasting My Time! Saving Days of ImageNet and BERT Training with Latest Weight Averaging",
+        arxiv="2209.14981",
+    ),
+    Work(
+        "Komatsuzaki et al. 2022",
+        "Sparse Upcycling: Training Mixture-of-Experts from Dense Checkpoints",
+        arxiv="2212.05055",
+    ),
     Work("Hoffmann et al. 2022", "Training Compute-Optimal Large Language Models", arxiv="2203.15556"),
     Work(
         "Korthikanti et al. 2022", "Reducing Activation Recomputation in Large Transformer Models", arxiv="2205.05198"
@@ -116,6 +133,7 @@ WORKS = (
         arxiv="2305.13245",
     ),
     Work("Touvron et al. 2023", "LLaMA: Open and Efficient Foundation Language Models", arxiv="2302.13971"),
+    Work("Chen et al. 2023", "Symbolic Discovery of Optimization Algorithms", arxiv="2302.06675"),
     Work("Zouhar et al. 2023", "Tokenization and the Noiseless Channel", arxiv="2306.16842"),
     Work(
         "Kazemnejad et al. 2023",
@@ -163,6 +181,16 @@ WORKS = (
         "Fishing for Magikarp: Automatically Detecting Under-trained Tokens in Large Language Models",
         arxiv="2405.05417",
     ),
+    Work(
+        "Hägele et al. 2024",
+        "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations",
+        arxiv="2405.18392",
+    ),
+    Work(
+        "Vyas et al. 2024",
+        "SOAP: Improving and Stabilizing Shampoo using Adam for Language Modeling",
+        arxiv="2409.11321",
+    ),
     Work("Grattafiori et al. 2024", "The Llama 3 Herd of Models", arxiv="2407.21783"),
     Work(
         "Brandon et al. 2024",
@@ -191,6 +219,12 @@ WORKS = (
     Work("OLMo Team 2024", "2 OLMo 2 Furious", arxiv="2501.00656"),
     Work("Jiang et al. 2024", "Mixtral of Experts", arxiv="2401.04088"),
     Work("Slagle 2024", "SpaceByte: Towards Deleting Tokenization from Large Language Modeling", arxiv="2404.14408"),
+    Work("Ding et al. 2024", "Fewer Truncations Improve Language Modeling", arxiv="2404.10830"),
+    Work(
+        "Bergsma et al. 2025",
+        "Straight to Zero: Why Linearly Decaying the Learning Rate to Zero Works Best for LLMs",
+        arxiv="2502.15938",
+    ),
     Work("Liu et al. 2025", "Understanding R1-Zero-Like Training: A Critical Perspective", arxiv="2503.20783"),
     Work("Yu et al. 2025", "DAPO: An Open-Source LLM Reinforcement Learning System at Scale", arxiv="2503.14476"),
     Work("Yang et al. 2025", "Qwen3 Technical Report", arxiv="2505.09388"),

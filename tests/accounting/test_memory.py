@@ -33,6 +33,7 @@ from groundup.models.mixers import sequence_mixer
 from groundup.models.presets import llama, preset
 from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.optimizer_config import AdamW, Muon
 
 GATED, ATTENTION = mixers.GatedMLP(48), mixers.Attention(4, 2)
 MIXTURE = mixers.MixtureOfExperts(4, 2, hidden_width=24, shared_width=16)
@@ -58,7 +59,7 @@ def test_training_state_is_that_of_the_tensors(channel: mixers.ChannelMixer, opt
     model.to(getattr(torch, dtype))
     tokens_BT = torch.randint(97, (4, 64))
     model.token_losses(tokens_BT, tokens_BT).mean().backward()
-    optimizers = build_optimizers(model, OptimizerConfig(matrix_optimizer=optimizer))
+    optimizers = build_optimizers(model, OptimizerConfig(matrices=Muon() if optimizer == "muon" else AdamW()))
     for each in optimizers:
         each.step()
     states = [state for each in optimizers for state in each.state.values()]

@@ -79,11 +79,20 @@ def check_options(words: list[str]) -> None:
         return
     module = importlib.import_module(module_name(verb))
     told = io.StringIO()
+    options = {}
+    if hasattr(module, "defaults"):
+        options["default"] = module.defaults(without(rest, "--config", "--start-from"))  # which are not there
+    flags = (tyro.conf.CascadeSubcommandArgs, tyro.conf.AvoidSubcommands)
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            tyro.cli(module.Args, args=rest, config=(tyro.conf.CascadeSubcommandArgs,))
+            tyro.cli(module.Args, args=rest, config=flags, **options)
     except SystemExit:
         pytest.fail(told.getvalue())
+
+
+def without(words: list[str], *names: str) -> list[str]:
+    """The words without those options and their values."""
+    return [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & set(names)]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -29,11 +29,11 @@ def tokenizer_folder(root: Path) -> Path:
     return folder
 
 
-def save(root: Path, step: int, keep: int = 2, with_optimizer: bool = True) -> Path:
+def save(root: Path, step: int, keep: int = 2, with_optimizer: bool = True, keep_every: int = 0) -> Path:
     optimizer = optimizer_at(step) if with_optimizer else None
     state = {"seconds": step / 4}
     tokenizer = tokenizer_folder(root.parent)
-    return write_checkpoint(root, step, CONFIG, weights_at(step), state, tokenizer, optimizer, keep)
+    return write_checkpoint(root, step, CONFIG, weights_at(step), state, tokenizer, optimizer, keep, keep_every)
 
 
 def steps_in(root: Path) -> list[str]:

@@ -86,6 +86,12 @@ def test_the_newest_stay(keep: int, left: list[int], tmp_path: Path) -> None:
     assert steps_in(tmp_path / "checkpoints") == [f"step_{step:08d}" for step in left]
 
 
+def test_those_of_every_so_many_steps_stay_too(tmp_path: Path) -> None:
+    for step in (50, 100, 150, 200, 250, 300, 350):
+        save(tmp_path / "checkpoints", step, keep=1, keep_every=100)
+    assert [int(name.removeprefix("step_")) for name in steps_in(tmp_path / "checkpoints")] == [100, 200, 300, 350]
+
+
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_later_one_that_could_not_be_resumed_from_makes_room(keep: int, tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"

@@ -28,7 +28,7 @@ from groundup.stages.quickstart import run_quickstart
 
 TRACED = ("core/files.py", "core/runs.py", "checkpoint/store.py", "alignment/grpo.py", "stages/")
 WITH_TIMES = ("log.txt", "provenance.json", "report.html", "COMPLETE")  # the last one hashes a file with times
-TIMES = ("seconds", "tokens_per_second", "mfu", "total_seconds")
+TIMES = ("seconds", "tokens_per_second", "mfu", "total_seconds", "memory_bytes")
 SOURCE = str(Path(groundup.__file__).parent) + "/"
 
 

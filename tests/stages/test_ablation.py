@@ -98,7 +98,7 @@ def test_whole_runs_are_reused_and_a_variant_may_come_later(config, notes, words
     trained = []
     run_pretrain = ablation.run_pretrain
     monkeypatch.setattr(ablation, "run_pretrain", lambda *given: trained.append(given[-1]) or run_pretrain(*given))
-    monkeypatch.setattr("groundup.stages.pretrain.train", only(LstmConfig))
+    monkeypatch.setattr("groundup.stages.pretraining.train", only(LstmConfig))
     second = run_ablation(config, notes, words, tmp_path / "out")
     assert len(trained) == 6
     assert second["rows"][:2] == first["rows"]

@@ -1,5 +1,6 @@
 """Each stage on plain files, as its verb runs it: what it takes, and what it refuses before it writes anything."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -7,13 +8,17 @@ import pytest
 import torch
 from tiny_quickstart import COMPUTE, tiny_config, write_notes
 
-from groundup.core.errors import ConfigError, InputError, MissingError
+from groundup.batches.config import CORPUS, DataConfig, MixturePhase
+from groundup.batches.windows import WindowSource
+from groundup.checkpoint import store
+from groundup.core.errors import ConfigError, InputError, MissingError, OutputError
 from groundup.corpus.config import CorpusConfig
 from groundup.inference.engine import find_checkpoint
 from groundup.models.config import Layer
 from groundup.models.hierarchical_config import HierarchicalConfig
 from groundup.models.lstm_config import LstmConfig
 from groundup.models.mixer_config import Attention, GatedMLP
+from groundup.optim.batch_ramp import BatchRamp
 from groundup.stages import compute
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import ComputeConfig
@@ -24,10 +29,12 @@ from groundup.stages.interchange import export_model
 from groundup.stages.pretrain import run_pretrain
 from groundup.stages.sft import run_sft
 from groundup.stages.texts import text_fingerprint, train_and_heldout
+from groundup.stages.token_shards import TokenShardsConfig, run_token_shards
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.chat import END_OF_TEXT, SPECIAL_TOKENS
-from groundup.training.loop import train
+from groundup.training.config import GuardConfig
+from groundup.training.loop import Diverged, train
 
 
 @pytest.fixture(autouse=True)
@@ -92,10 +99,10 @@ def test_other_kinds_of_models_train_and_resume_and_speak(model, config, notes, 
     whole = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "whole")
     assert whole["parameters"] == sum(each.numel() for each in find_checkpoint(tmp_path / "whole").weights().values())
     assert whole["validation_bits_per_byte"] < 9  # a uniform guess has log2 260
-    monkeypatch.setattr("groundup.stages.pretrain.train", stopped_after(3))
+    monkeypatch.setattr("groundup.stages.pretraining.train", stopped_after(3))
     with pytest.raises(KeyboardInterrupt):
         run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
-    monkeypatch.setattr("groundup.stages.pretrain.train", train)
+    monkeypatch.setattr("groundup.stages.pretraining.train", train)
     run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
     assert find_checkpoint(tmp_path / "stopped").fingerprint == find_checkpoint(tmp_path / "whole").fingerprint
     evaluated = run_evaluate(replace(config.evaluate, baselines=False), tmp_path / "whole", notes, tmp_path / "eval")
@@ -103,6 +110,11 @@ def test_other_kinds_of_models_train_and_resume_and_speak(model, config, notes, 
     assert evaluated["samples"][0]["text"]
     with pytest.raises(InputError, match=f"holds a model of kind {model.kind}; only decoders can be exported"):
         export_model(tmp_path / "whole", tmp_path / "model.gguf", "float32")
+
+
+def in_windows(source):
+    """`training_batches` of another class of sources."""
+    return lambda data, streams, rows_before, context, seed, steps: source(streams[CORPUS], rows_before, context, seed)
 
 
 def stopped_after(steps):
@@ -115,6 +127,123 @@ def stopped_after(steps):
                 raise KeyboardInterrupt
 
     return ticks
+
+
+def test_after_spikes_it_goes_back_and_on_behind_them(config, notes, byte_tokenizer, tmp_path, monkeypatch, caplog):
+    """Batches 21 to 26 are poison: three skips, back to the checkpoint of step 20, and on with batch 24; again three,
+    back to 20, on with 27."""
+    asked = []
+
+    class Poisoned(WindowSource):
+        def batch(self, step, shard=0, shards=1):
+            asked.append(step)
+            batch = super().batch(step)
+            return batch._replace(weights_BT=batch.weights_BT * (torch.nan if 21 <= step <= 26 else 1))
+
+    monkeypatch.setattr("groundup.stages.pretrain.training_batches", in_windows(Poisoned))
+    guard = GuardConfig(factor=10.0, window=8, patience=3, rollbacks=2)
+    settings = replace(config.pretrain, steps=30, checkpoint_every=10, guard=guard, data=DataConfig(prefetch=0))
+    with caplog.at_level("WARNING"):
+        result = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")
+    assert asked == [*range(24), *range(24, 27), *range(27, 37)]
+    assert caplog.text.count("Going back to step 20, and on with the batches behind these.") == 2
+    assert result["steps"] == 30
+    with pytest.raises(Diverged, match="3 updates in a row were skipped"):
+        run_pretrain(replace(settings, guard=replace(guard, rollbacks=1)), notes, byte_tokenizer, tmp_path / "less")
+
+
+def test_a_budget_of_time_is_planned_once(config, notes, byte_tokenizer, tmp_path, monkeypatch):
+    """0.5 s a step after the first three: of 20 s, 11 trial steps leave some 14, in which 27 fit (97 %)."""
+    clock = [0.0]
+
+    class Slow(WindowSource):
+        def batch(self, step, shard=0, shards=1):
+            clock[0] += 0.5
+            return super().batch(step)
+
+    monkeypatch.setattr("groundup.stages.pretrain.training_batches", in_windows(Slow))
+    for module in ("training.loop", "stages.pretraining"):
+        monkeypatch.setattr(f"groundup.{module}.time.perf_counter", lambda: clock[0])
+    settings = replace(config.pretrain, budget="20s", checkpoint_every=4, data=DataConfig(prefetch=0))
+    monkeypatch.setattr("groundup.stages.pretraining.train", stopped_after(13))
+    with pytest.raises(KeyboardInterrupt):
+        run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")
+    assert json.loads((tmp_path / "base" / "plan.json").read_text()) == {"budget": "20s", "steps": 28}
+    monkeypatch.setattr("groundup.stages.pretraining.train", train)
+    assert run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")["steps"] == 28
+    assert 18 < clock[0] <= 20 + 0.5
+    plain = run_pretrain(replace(settings, budget="", steps=28), notes, byte_tokenizer, tmp_path / "plain")
+    assert plain["steps"] == 28
+    weights = [find_checkpoint(tmp_path / name).fingerprint for name in ("base", "plain")]
+    assert weights[0] == weights[1]  # the trial left no trace
+
+
+def test_other_budgets_are_computed(config, notes, byte_tokenizer, tmp_path):
+    settings = replace(config.pretrain, budget="3200tok")
+    assert run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")["steps"] == 3200 // (4 * 80)
+
+
+def test_training_goes_on_from_a_run_on_other_text(config, notes, pretrained, byte_tokenizer, tmp_path):
+    other = write_notes(tmp_path / "other")
+    settings = replace(config.pretrain, start_from=pretrained, steps=1, optimizer=replace(config.pretrain.optimizer,
+                       learning_rate=1e-9, embedding_learning_rate=1e-9, matrix_learning_rate=1e-9))  # fmt: skip
+    run_pretrain(settings, other, byte_tokenizer, tmp_path / "more")
+    before, after = (find_checkpoint(folder).weights() for folder in (pretrained, tmp_path / "more"))
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, atol=1e-6, rtol=1e-5)
+    bare = BytePairTokenizer([], special_tokens={END_OF_TEXT: 256}).save(tmp_path / "bare").parent
+    with pytest.raises(InputError, match="was trained with another tokenizer; use its own: --tokenizer"):
+        run_pretrain(settings, other, bare, tmp_path / "no")
+    wide = replace(settings, model=replace(config.pretrain.model, width=64))
+    with pytest.raises(InputError, match="embedding is 260 x 32 in the checkpoint and 260 x 64 in this model"):
+        run_pretrain(wide, other, byte_tokenizer, tmp_path / "no")
+
+
+def test_a_full_disk_ends_the_training_and_leaves_the_last_checkpoint(
+    config, notes, byte_tokenizer, tmp_path, monkeypatch
+):
+    settings = replace(config.pretrain, steps=6, checkpoint_every=2)
+    save_file = store.save_file
+
+    def until_step_4(tensors, path):
+        if "00000004" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_file(tensors, path)
+
+    monkeypatch.setattr(store, "save_file", until_step_4)
+    with pytest.raises(OutputError, match=r"(?i)no space left"):
+        run_pretrain(settings, notes, byte_tokenizer, tmp_path / "full")
+    assert find_checkpoint(tmp_path / "full").state["step"] == 2
+    monkeypatch.setattr(store, "save_file", save_file)
+    run_pretrain(settings, notes, byte_tokenizer, tmp_path / "full")
+    whole = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "whole")
+    assert whole["steps"] == 6
+    assert find_checkpoint(tmp_path / "full").fingerprint == find_checkpoint(tmp_path / "whole").fingerprint
+
+
+def test_packed_documents_and_a_mixture_that_changes(config, notes, byte_tokenizer, tmp_path):
+    """From the middle on, three rows of four come from other text, in batches that grow."""
+    other = tmp_path / "other.txt"
+    other.write_text("mississippi river delta " * 400)
+    run_token_shards(TokenShardsConfig(), byte_tokenizer, [other], tmp_path / "shards")
+    data = DataConfig(
+        packing="documents",
+        sources={"rivers": tmp_path / "shards"},
+        weight_changes=(MixturePhase(0.5, {"corpus": 0.25, "rivers": 0.75}),),
+    )
+    settings = replace(config.pretrain, steps=8, data=data, batch_ramp=BatchRamp(0.5, 4, "doubling"), accumulate=2)
+    result = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "mixed")
+    rows = 2 * 2 + 2 * 2 + 4 * 4
+    assert result["tokens"] == rows * 80
+    assert set(result["epochs"]) == {"corpus", "rivers"}
+    assert result["epochs"]["rivers"] == pytest.approx(9 * 80 / (400 * 24), rel=0.1)  # 3/4 of the last 12 rows
+    lines = [json.loads(line) for line in (tmp_path / "mixed" / "metrics.jsonl").read_text().splitlines()]
+    assert sum(line.get("tokens", 0) for line in lines) == rows * 80
+    with pytest.raises(ConfigError, match="names an unknown source 'lakes'; known: corpus, rivers"):
+        replace(data, weight_changes=(MixturePhase(0.5, {"lakes": 1.0}),))
+    words = BytePairTokenizer([], special_tokens={END_OF_TEXT: 256}).save(tmp_path / "bare").parent
+    with pytest.raises(InputError, match="tokenizer"):
+        run_pretrain(settings, notes, words, tmp_path / "other-ids")
 
 
 def test_a_hierarchical_model_needs_bytes(config, notes, tmp_path):

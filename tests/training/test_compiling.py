@@ -9,6 +9,7 @@ from tiny_training import MODEL, fresh, optimizer_config, run
 from groundup.kernels import dispatch
 from groundup.kernels.cross_entropy import linear_cross_entropy
 from groundup.models.decoder import Decoder
+from groundup.optim.optimizer_config import AdamW
 from groundup.training.compiling import compile_for_training
 
 
@@ -40,7 +41,7 @@ def test_without_a_compiler_it_stays_eager_and_says_so_once(
 @pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns about its own ways
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_compiled_training_is_eager_training_up_to_rounding(dtype: torch.dtype) -> None:
-    config = optimizer_config(matrix_optimizer="adamw")
+    config = optimizer_config(matrices=AdamW())
     eager, compiled = fresh(config, dtype), fresh(config, dtype)
     if not compile_for_training(compiled.model):
         pytest.skip("there is no C++ compiler; scripts/install-system-packages.sh installs one")

@@ -4,19 +4,32 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import MODEL, STEPS, everything, fresh, optimizer_config, run, source, tokenizer_folder
+from tiny_training import (
+    MODEL,
+    OPTIMIZERS,
+    SCHEDULES,
+    STEPS,
+    everything,
+    fresh,
+    optimizer_config,
+    run,
+    source,
+    tokenizer_folder,
+)
 
 from groundup.checkpoint.store import latest_checkpoint, read_checkpoint
 from groundup.core.errors import MissingError
+from groundup.optim.config import Rule
+from groundup.optim.optimizer_config import Lion, Sgd
 from groundup.training.loop import train
 from groundup.training.objectives import next_token
 from groundup.training.state import TrainState
 
 KINDS = [
     (matrix, dtype, schedule)
-    for matrix in ("muon", "adamw")
+    for matrix in OPTIMIZERS
     for dtype in (torch.float32, torch.bfloat16)
-    for schedule in ("cosine", "wsd")
+    for schedule in SCHEDULES
 ]
 numbers = pytest.mark.parametrize(("matrix", "dtype", "schedule"), KINDS, ids=str)
 
@@ -25,7 +38,7 @@ numbers = pytest.mark.parametrize(("matrix", "dtype", "schedule"), KINDS, ids=st
 def test_resuming_is_not_to_be_told_from_an_unbroken_run(
     matrix: str, dtype: torch.dtype, schedule: str, tmp_path: Path
 ) -> None:
-    config = optimizer_config(matrix_optimizer=matrix, schedule=schedule)
+    config = optimizer_config(matrices=OPTIMIZERS[matrix], schedule=SCHEDULES[schedule])
     unbroken = fresh(config, dtype)
     expected = [(tick.step, tick.loss, tick.gradient_norm, tick.learning_rate) for tick in run(unbroken, config, STEPS)]
     state, found = fresh(config, dtype), []
@@ -34,16 +47,33 @@ def test_resuming_is_not_to_be_told_from_an_unbroken_run(
         state.save(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "tokenizer"), {"seconds": 1.0})
         checkpoint = latest_checkpoint(tmp_path / "checkpoints")
         assert checkpoint is not None
-        assert checkpoint.state == {"seconds": 1.0, "step": cut}
+        assert checkpoint.state == {"seconds": 1.0, "step": cut, "passed_over": 0, "recent_norms": []}
         state = TrainState.resumed(checkpoint, config, dtype)
         assert state.step == cut
     assert found == expected
     assert everything(state) == everything(unbroken)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_with_rules_it_resumes_as_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
+    rules = (Rule("^embedding", frozen=True), Rule("blocks.0.channel", optimizer=Sgd()), Rule("norm", optimizer=Lion()))
+    config = optimizer_config(rules=rules)
+    unbroken, state = fresh(config, dtype), fresh(config, dtype)
+    embedding = state.weights()["embedding"].clone()
+    run(unbroken, config, STEPS)
+    run(state, config, 3)
+    path = state.save(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "tokenizer"), {})
+    resumed = TrainState.resumed(read_checkpoint(path), config, dtype)
+    run(resumed, config, STEPS)
+    assert len(resumed.optimizers) == 4
+    assert torch.equal(resumed.weights()["embedding"], embedding)
+    for name, weight in unbroken.weights().items():
+        assert torch.equal(resumed.weights()[name], weight)
+
+
 @numbers
 def test_one_seed_is_one_training(matrix: str, dtype: torch.dtype, schedule: str) -> None:
-    config = optimizer_config(matrix_optimizer=matrix, schedule=schedule)
+    config = optimizer_config(matrices=OPTIMIZERS[matrix], schedule=SCHEDULES[schedule])
     hashes = []
     for seed in (3, 3, 4):
         torch.manual_seed(len(hashes))  # PyTorch's own generator has no say
@@ -108,3 +138,16 @@ def test_a_finished_training_has_no_more_ticks() -> None:
     before = everything(state)
     assert list(train(state, source(), next_token, config, STEPS)) == []
     assert everything(state) == before
+
+
+def test_a_copy_is_of_its_step_however_long_training_goes_on(tmp_path: Path) -> None:
+    config = optimizer_config()
+    state = fresh(config)
+    run(state, config, 3)
+    expected = everything(state)
+    snapshot = state.snapshot({"seconds": 1.0}, copy=True)
+    run(state, config, STEPS)
+    snapshot.write(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "tokenizer"))
+    checkpoint = latest_checkpoint(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    assert everything(TrainState.resumed(checkpoint, config, torch.float32)) == expected

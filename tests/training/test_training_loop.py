@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_training import STEPS, VOCAB, everything, fresh, optimizer_config, run, source
+from tiny_training import OPTIMIZERS, STEPS, VOCAB, everything, fresh, optimizer_config, run, source
 from torch import Tensor
 
 from groundup.batches.batch import Batch
@@ -17,10 +17,10 @@ from groundup.training.objectives import next_token
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("matrix", ["muon", "adamw"])
+@pytest.mark.parametrize("matrix", OPTIMIZERS)
 def test_it_learns_a_regular_text(matrix: str, dtype: torch.dtype) -> None:
     """A token follows from the one before in 95 of 100 cases: -Σ p ln p is about 0.35 nats, a guess ln 23 = 3.1."""
-    config = optimizer_config(matrix_optimizer=matrix, learning_rate=0.01)
+    config = optimizer_config(matrices=OPTIMIZERS[matrix], learning_rate=0.01)
     losses = [tick.loss for tick in run(fresh(config, dtype), config, 80, steps=80)]
     assert losses[0] == pytest.approx(math.log(VOCAB), abs=0.1)
     assert sum(losses[-10:]) / 10 < 0.7

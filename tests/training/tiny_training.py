@@ -11,6 +11,8 @@ from torch import Tensor
 from groundup.batches.windows import WindowSource
 from groundup.models.presets import llama
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.optimizer_config import AdamW, Muon, Soap
+from groundup.optim.schedule_config import Cosine, Wsd
 from groundup.training.loop import Tick, train
 from groundup.training.objectives import next_token
 from groundup.training.state import TrainState
@@ -18,6 +20,8 @@ from groundup.training.state import TrainState
 VOCAB = 23
 MODEL = llama(VOCAB, context_length=16, width=32, depth=2, num_heads=2, num_kv_heads=1, mlp_width=48, qk_norm=True)
 STEPS = 8
+OPTIMIZERS = {"muon": Muon(), "adamw": AdamW(), "soap": Soap(frequency=2)}
+SCHEDULES = {"cosine": Cosine(), "wsd": Wsd()}
 
 
 def optimizer_config(**changes: Any) -> OptimizerConfig:

@@ -74,8 +74,10 @@ def write_checkpoint(
     tokenizer: Path | BytePairTokenizer | None,
     optimizer: Mapping[str, Tensor] | None = None,
     keep: int = 2,
+    keep_every: int = 0,
 ) -> Path:
-    """Save `step_<step>` under `root` atomically; of it and the earlier ones the newest `keep` stay.
+    """Save `step_<step>` under `root` atomically; of it and the earlier ones the newest `keep` stay, and those of every
+    `keep_every` steps.
 
     `tokenizer` is a folder, a tokenizer, or None for a model that only token ids will be given to.
 
@@ -102,7 +104,8 @@ def write_checkpoint(
         write_json(temporary / "COMPLETE", hashes)
     folders = checkpoint_folders(root)
     place = folders.index(path)
-    for superseded in (*folders[: max(0, place + 1 - keep)], *folders[place + 1 :]):
+    old = [each for each in folders[: max(0, place + 1 - keep)] if not keep_every or step_of(each) % keep_every]
+    for superseded in (*old, *folders[place + 1 :]):
         shutil.rmtree(superseded)
     return path
 
@@ -128,7 +131,12 @@ def latest_checkpoint(root: Path) -> Checkpoint | None:
 def checkpoint_folders(root: Path) -> list[Path]:
     """Checkpoint folders, lowest step first, whether whole or not."""
     found = [path for path in root.glob("step_*") if re.fullmatch(r"step_\d+", path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
+    return sorted(found, key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step_"))
 
 
 def damage(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """`groundup pretrain`: train a decoder on a corpus."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,9 @@ class Args:
 
     examples:
       groundup pretrain --corpus corpora/notes --tokenizer runs/words --out runs/notes
-      groundup pretrain --corpus book.txt --tokenizer runs/words --out runs/book --steps 200 --model.width 128
+      groundup pretrain --corpus book.txt --tokenizer runs/words --out runs/book --steps 200 --model.width 96
+      groundup pretrain --corpus notes.txt --tokenizer runs/words --out runs/an-hour --budget 1h
+      groundup pretrain --start-from runs/notes --corpus letters/ --tokenizer runs/words --out runs/letters --steps 200
       groundup pretrain --config runs/notes/config.json --corpus more.txt --tokenizer runs/words --out runs/more
     """
 
@@ -39,6 +41,10 @@ class Args:
 def defaults(words: Sequence[str]) -> Args:
     """The options' defaults, from the recipe or file among the words."""
     settings = starting_settings(words, PretrainConfig, "pretrain")
+    if (start_from := option(words, "--start-from")) is not None:  # its shape, unless options change it
+        from groundup.inference.engine import find_checkpoint
+
+        settings = replace(settings, model=find_checkpoint(Path(start_from)).config)
     missing = tyro.MISSING
     return Args(
         settings, corpus=missing, tokenizer=missing, out=missing, recipe=option(words, "--recipe") or "quickstart"

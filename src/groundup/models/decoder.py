@@ -50,7 +50,7 @@ class Decoder(LanguageModel):
     def states(self, tokens_BT: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
         """Hidden states before the last norm."""
         x_BTD = self.embed(tokens_BT, positions)
-        return run(self.blocks, x_BTD, positions, None if cache is None else cache.layers)
+        return run(self.blocks, x_BTD, positions, None if cache is None else cache.layers, self.recompute)
 
     def embed(self, tokens_BT: Tensor, positions: Tensor) -> Tensor:
         """Token embeddings, with those of the positions where the config has such."""

@@ -75,10 +75,10 @@ class Hierarchical(LanguageModel):
         assert cache is None or isinstance(cache, HierarchicalCache)
         encoder, patches, decoder, memory = (None, None, None, None) if cache is None else cache.parts
         x_BTL = dropout(self.embedding[tokens_BT], self.config.dropout, self.training)
-        x_BTL = run(self.encoder_blocks, x_BTL, positions, encoder)
+        x_BTL = run(self.encoder_blocks, x_BTL, positions, encoder, self.recompute)
         found = find_patches(tokens_BT, positions, self.config.patches, memory)
         x_BTL = x_BTL + self._told(x_BTL, found, patches, memory)
-        return self.final_norm(run(self.decoder_blocks, x_BTL, positions, decoder))
+        return self.final_norm(run(self.decoder_blocks, x_BTL, positions, decoder, self.recompute))
 
     def _told(
         self, x_BTL: Tensor, found: "FoundPatches", caches: Sequence[LayerCache] | None, memory: PatchCache | None
@@ -88,7 +88,8 @@ class Hierarchical(LanguageModel):
         told_BPL = before_BL[:, None]
         if found.last_byte_BP.shape[1]:  # with a cache there may be no new patch
             patches_BPL = x_BTL.take_along_dim(found.last_byte_BP[..., None], dim=1)
-            g_BPD = run(self.global_blocks, affine(patches_BPL, self.patch_input), found.positions, caches)
+            r_BPD = affine(patches_BPL, self.patch_input)
+            g_BPD = run(self.global_blocks, r_BPD, found.positions, caches, self.recompute)
             told_BPL = torch.cat((told_BPL, affine(self.global_norm(g_BPD), self.patch_output)), dim=1)
         told_BTL = told_BPL.take_along_dim(found.newest_BT[..., None], dim=1)
         if memory is not None:

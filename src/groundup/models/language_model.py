@@ -28,6 +28,7 @@ class LanguageModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
+        self.recompute = 0  # blocks at a time whose activations are computed again in the backward pass; 0 keeps all
 
     def forward(self, tokens_BT: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         raise NotImplementedError

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from groundup.models.block import Block
 from groundup.models.cache import LayerCache
@@ -28,10 +30,23 @@ def block_of(layer: Layer, config: DecoderConfig, before: Sequence[nn.Module]) -
     return Block(config, sequence_mixer(layer.sequence, config, before), channel_mixer(layer.channel, config))
 
 
-def run(blocks: nn.ModuleList, x: Tensor, positions: Tensor, caches: Sequence[LayerCache] | None) -> Tensor:
-    """One block after the other."""
-    for block, cache in zip(blocks, repeat(None) if caches is None else caches, strict=caches is not None):
-        x = block(x, positions, cache)
+def run(
+    blocks: nn.ModuleList, x: Tensor, positions: Tensor, caches: Sequence[LayerCache] | None, recompute: int = 0
+) -> Tensor:
+    """One block after the other. With `recompute`, the activations inside so many blocks at a time are not kept but
+    computed again in the backward pass (Chen et al. 2016, arXiv:1604.06174)."""
+    if not recompute or caches is not None or not torch.is_grad_enabled():
+        for block, cache in zip(blocks, repeat(None) if caches is None else caches, strict=caches is not None):
+            x = block(x, positions, cache)
+        return x
+
+    def few(x: Tensor, first: int) -> Tensor:
+        for block in blocks[first : first + recompute]:
+            x = block(x, positions, None)
+        return x
+
+    for first in range(0, len(blocks), recompute):
+        x = checkpoint(few, x, first, use_reentrant=False)
     return x
 
 

@@ -2,14 +2,21 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from groundup.accounting.budget import parse_budget
 from groundup.alignment.config import GrpoConfig
+from groundup.batches.config import DataConfig
 from groundup.core.errors import ConfigError
 from groundup.corpus.config import CorpusConfig
 from groundup.models.config import DecoderConfig
 from groundup.models.model_config import ModelConfig
+from groundup.optim.batch_ramp import BatchRamp, rows_before
 from groundup.optim.config import OptimizerConfig
+from groundup.optim.optimizer_config import AdamW
+from groundup.optim.schedule_config import Constant
 from groundup.tokenization.config import TokenizerConfig
+from groundup.training.config import GuardConfig
 
 DTYPES = ("auto", "bfloat16", "float32")
 
@@ -32,23 +39,57 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Next-token training from random weights. The model's `vocab_size` is taken from the tokenizer."""
+    """Next-token training from random weights. The model's `vocab_size` is taken from the tokenizer.
+
+    Where memory is short: `accumulate` cuts each batch into so many parts, one after the other; with `recompute`, the
+    activations inside so many layers at a time are computed again in the backward pass. `budget` ("10min", "1e15flops",
+    "20tok/param") decides the steps instead; for a time they are derived from the first ones, which are measured.
+    `start_from`: a checkpoint or run whose weights to start from. The newest `keep_checkpoints` stay, and those of
+    every `keep_every` steps where that is not 0."""
 
     model: ModelConfig = field(default_factory=DecoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     steps: int = 500
+    budget: str = ""
+    start_from: Path | None = None
     batch_size: int = 16
+    batch_ramp: BatchRamp = field(default_factory=BatchRamp)
+    data: DataConfig = field(default_factory=DataConfig)
+    accumulate: int = 1
+    recompute: int = 0
+    guard: GuardConfig = field(default_factory=GuardConfig)
     seed: int = 0
     log_every: int = 10
     evaluate_every: int = 50
     evaluate_windows: int = 64
     checkpoint_every: int = 50
+    keep_checkpoints: int = 2
+    keep_every: int = 0
 
     def __post_init__(self) -> None:
         require_positive(
-            self, "steps", "batch_size", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every"
+            self,
+            "steps",
+            "keep_checkpoints",
+            "batch_size",
+            "log_every",
+            "evaluate_every",
+            "evaluate_windows",
+            "checkpoint_every",
+            "accumulate",
         )
+        if self.budget:
+            parse_budget(self.budget)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts.")
+        for name in ("recompute", "keep_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+
+    def rows_before(self, step: int) -> int:
+        """Rows of all batches before a step; each part of an accumulated batch has as many as the others."""
+        return rows_before(self.batch_ramp, step, self.batch_size, self.accumulate)
 
 
 @dataclass(frozen=True)
@@ -111,7 +152,7 @@ class SftConfig:
             matrix_learning_rate=0.005,
             learning_rate=1e-3,
             embedding_learning_rate=0.01,
-            schedule="constant",
+            schedule=Constant(),
             warmup_steps=5,
             weight_decay=0.0,
         )
@@ -142,10 +183,10 @@ class RlConfig:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
-            matrix_optimizer="adamw",
+            matrices=AdamW(),
             learning_rate=5e-5,
             embedding_learning_rate=5e-5,
-            schedule="constant",
+            schedule=Constant(),
             warmup_steps=5,
             weight_decay=0.0,
         )

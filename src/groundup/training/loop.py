@@ -5,17 +5,21 @@ is not 0, because batches and learning rates are functions of the step.
 """
 
 import math
+import statistics
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
-
-from torch import Tensor
 
 from groundup.batches.batch import BatchSource
 from groundup.core.errors import GroundupError
-from groundup.optim.build import clip_gradients, set_learning_rates
+from groundup.optim.build import clip_gradients, gradient_norms, set_learning_rates
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.schedules import learning_rate_fraction
+from groundup.training.config import GuardConfig
+from groundup.training.gradients import backward
+from groundup.training.guard import is_spike
+from groundup.training.inspection import update_ratios
 from groundup.training.objectives import Objective
 from groundup.training.state import TrainState
 
@@ -25,7 +29,8 @@ class Diverged(GroundupError, ArithmeticError):
 
 
 class Tick(NamedTuple):
-    """One finished step. `step` counts finished steps, so the first tick says 1; `seconds` is the step's wall time."""
+    """One finished step. `step` counts finished steps, so the first tick says 1; `seconds` is the step's wall time;
+    `skipped`, that the guard did not let the update happen."""
 
     step: int
     loss: float
@@ -34,29 +39,61 @@ class Tick(NamedTuple):
     tokens: int
     seconds: float
     metrics: dict[str, float]
+    skipped: bool = False
 
 
 def train(
-    state: TrainState, source: BatchSource, objective: Objective, config: OptimizerConfig, steps: int
+    state: TrainState,
+    source: BatchSource,
+    objective: Objective,
+    config: OptimizerConfig,
+    steps: int,
+    parts: int = 1,
+    guard: GuardConfig | None = None,
+    inspect_every: int = 0,
 ) -> Iterator[Tick]:
-    """Train from `state.step` to `steps`, yielding after each step."""
+    """Train from `state.step` to `steps`, yielding after each step; a batch passes the model in `parts`. The metrics of
+    every so many steps hold what `inspection.py` measures."""
     state.model.train()
+    skips = 0
     while state.step < steps:
         start = time.perf_counter()
-        batch = source.batch(state.step)
-        loss, metrics = objective(state.model, batch)
-        value = loss.item()
-        require_finite("loss", value, state.step, config)
-        norm, learning_rate = update(state, loss, config, steps)
-        seconds = time.perf_counter() - start
-        yield Tick(state.step, value, norm, learning_rate, batch.tokens_BT.numel(), seconds, metrics)
+        batch = source.batch(state.step + state.passed_over)
+        loss, metrics = backward(state.model, batch, objective, parts)
+        inspected = inspect_every > 0 and (state.step + 1) % inspect_every == 0
+        if inspected:
+            metrics |= {f"gradient_norm_{name}": each for name, each in gradient_norms(state.optimizers).items()}
+        norm = clip_gradients(state.model, config.clip_norm)
+        skipped = guard is not None and guard.factor > 0 and is_spike(loss, norm, state.recent_norms, guard)
+        if skipped:
+            skips += 1
+            learning_rate = skip(state, config, steps)
+        else:
+            skips = 0
+            require_finite("loss", loss, state.step, config)
+            require_finite("gradient norm", norm, state.step, config)  # no checkpoint may hold NaN weights
+            with update_ratios(state.optimizers, metrics) if inspected else nullcontext():
+                learning_rate = step(state, config, steps)
+            state.recent_norms = [*state.recent_norms, norm][-guard.window :] if guard is not None else []
+        tokens, seconds = batch.tokens_BT.numel(), time.perf_counter() - start
+        yield Tick(state.step, loss, norm, learning_rate, tokens, seconds, metrics, skipped)
+        if guard is not None and skips >= guard.patience:
+            raise Diverged(
+                f"{skips} updates in a row were skipped, the last at step {state.step}: loss {loss:.4g}, gradient norm "
+                f"{norm:.4g}, median of the last {len(state.recent_norms)} others "
+                f"{statistics.median(state.recent_norms or [math.nan]):.4g}. Lower the learning rate or check the data."
+            )
 
 
-def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int) -> tuple[float, float]:
-    """Backward, clip, step; counts the step. Returns the gradient norm before clipping, and AdamW's learning rate."""
-    loss.backward()
+def update(state: TrainState, config: OptimizerConfig, steps: int) -> tuple[float, float]:
+    """Clip the gradients and step. Returns the gradient norm before clipping, and the learning rate."""
     norm = clip_gradients(state.model, config.clip_norm)
-    require_finite("gradient norm", norm, state.step, config)  # before the step: no checkpoint may hold NaN weights
+    require_finite("gradient norm", norm, state.step, config)  # no checkpoint may hold NaN weights
+    return norm, step(state, config, steps)
+
+
+def step(state: TrainState, config: OptimizerConfig, steps: int) -> float:
+    """Step the optimizers and count the step; returns the learning rate, AdamW's."""
     fraction = learning_rate_fraction(config, state.step, steps)
     set_learning_rates(state.optimizers, fraction)
     for optimizer in state.optimizers:
@@ -64,7 +101,15 @@ def update(state: TrainState, loss: Tensor, config: OptimizerConfig, steps: int)
         optimizer.zero_grad()
     state.model.after_step()
     state.step += 1
-    return norm, config.learning_rate * fraction
+    return config.learning_rate * fraction
+
+
+def skip(state: TrainState, config: OptimizerConfig, steps: int) -> float:
+    """Count a step without an update; returns the learning rate that it would have had."""
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
+    state.step += 1
+    return config.learning_rate * learning_rate_fraction(config, state.step - 1, steps)
 
 
 def require_finite(name: str, value: float, finished_steps: int, config: OptimizerConfig) -> None:
@@ -72,5 +117,5 @@ def require_finite(name: str, value: float, finished_steps: int, config: Optimiz
     if not math.isfinite(value):
         raise Diverged(
             f"The {name} is {value} at step {finished_steps + 1}; lower the learning rate "
-            f"(now {config.learning_rate:g}, matrices {config.matrix_learning_rate:g}) or check the data."
+            f"(now {config.learning_rate:g}, matrices {config.matrix_rate(config.matrices):g}) or check the data."
         )

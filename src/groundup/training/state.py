@@ -1,7 +1,7 @@
 """What training carries from step to step: the model, its optimizers and the step count, to disk and back."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +13,12 @@ from groundup.models.model_config import ModelConfig
 from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.master import master_of
+from groundup.training.warm_start import warm_weights
 
 
 class TrainState:
-    """A model in its compute dtype, optimizers that own the fp32 masters, and the number of finished steps."""
+    """A model in its compute dtype, optimizers that own the fp32 masters, the number of finished steps, how many
+    batches were passed over besides, and the gradient norms that a guard compares with."""
 
     def __init__(self, config: ModelConfig, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int) -> None:
         """Freshly initialised weights, drawn in fp32 and then rounded, so that every dtype starts from the same."""
@@ -32,7 +34,8 @@ class TrainState:
         self._owners = {
             member: each for each in self.optimizers for group in each.param_groups for member in group["params"]
         }
-        self.step = 0
+        self.step = self.passed_over = 0
+        self.recent_norms: list[float] = []
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(exact[name])
@@ -48,6 +51,19 @@ class TrainState:
         return state
 
     @classmethod
+    def warm(
+        cls, config: ModelConfig, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int
+    ) -> "TrainState":
+        """Start a new training of another config from a checkpoint's weights, as far as they fit (`warm_start.py`)."""
+        state = cls(config, optimizer, dtype, seed)
+        state.restart(warm_weights(state.weights(), checkpoint.weights()), optimizer)
+        return state
+
+    def restart(self, weights: dict[str, Tensor], optimizer: OptimizerConfig) -> None:
+        """Begin again at step 0 from these fp32 weights, in the same model."""
+        self._adopt(weights, optimizer, self.model.embedding.dtype)
+
+    @classmethod
     def resumed(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype) -> "TrainState":
         """Continue exactly where a checkpoint was saved: weights, optimizer state and step."""
         state = cls.from_weights(checkpoint, optimizer, dtype)
@@ -58,7 +74,8 @@ class TrainState:
             slot |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if "step" in slot:
                 slot["step"] = int(slot["step"])
-        state.step = checkpoint.state["step"]
+        state.step, state.passed_over = checkpoint.state["step"], checkpoint.state["passed_over"]
+        state.recent_norms = checkpoint.state["recent_norms"]
         return state
 
     def weights(self) -> dict[str, Tensor]:
@@ -66,16 +83,38 @@ class TrainState:
         weights = {name: master_of(p, self._slot(p)).detach() for name, p in self.model.named_parameters()}
         return weights | {name: buffer.detach() for name, buffer in self.model.named_buffers()}
 
-    def save(self, root: Path, tokenizer: Path, counters: dict[str, Any], keep: int = 2) -> Path:
+    def save(self, root: Path, tokenizer: Path, counters: dict[str, Any], keep: int = 2, keep_every: int = 0) -> Path:
         """Write a checkpoint of this step that `resumed` continues from; `counters` go into its state."""
+        return self.snapshot(counters).write(root, tokenizer, keep, keep_every)
+
+    def snapshot(self, counters: dict[str, Any], *, copy: bool = False) -> "Snapshot":
+        """What a checkpoint of this step holds; with `copy`, training may go on before it is written."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             for key, value in self._slot(parameter).items():
                 if key != "master":
                     tensors[f"{name}.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
         weights = self.weights()
-        return write_checkpoint(root, self.step, self.model.config, weights, counters, tokenizer, tensors, keep)
+        if copy:
+            weights, tensors = ({name: each.clone() for name, each in one.items()} for one in (weights, tensors))
+        counters = {**counters, "passed_over": self.passed_over, "recent_norms": list(self.recent_norms)}
+        return Snapshot(self.step, self.model.config, weights, counters, tensors)
 
     def _slot(self, parameter: Tensor) -> dict[str, Any]:
         """The optimizer's state of one parameter."""
         return self._owners[parameter].state[parameter]
+
+
+class Snapshot(NamedTuple):
+    """A training at one step: fp32 weights, counters, and the optimizers' tensors."""
+
+    step: int
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    counters: dict[str, Any]
+    optimizer: dict[str, Tensor]
+
+    def write(self, root: Path, tokenizer: Path, keep: int = 2, keep_every: int = 0) -> Path:
+        """A checkpoint under `root`; see `write_checkpoint` for which others stay."""
+        parts = (self.step, self.config, self.weights, self.counters, tokenizer, self.optimizer)
+        return write_checkpoint(root, *parts, keep, keep_every)

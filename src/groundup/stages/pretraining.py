@@ -1,0 +1,177 @@
+"""One pretraining from its first step or last checkpoint to its end: planned, logged, evaluated, saved, rolled back."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from groundup.accounting.budget import parse_budget, steps_within
+from groundup.accounting.language_model import parameters, training_flops_per_token
+from groundup.batches.batch import Batches
+from groundup.batches.config import CORPUS
+from groundup.batches.prefetch import Prefetch
+from groundup.checkpoint.background import BackgroundWriter
+from groundup.checkpoint.store import Checkpoint, latest_checkpoint
+from groundup.core.files import read_json, write_json
+from groundup.core.logging import get_logger
+from groundup.core.progress import progress
+from groundup.core.runs import Run, read_metrics
+from groundup.models.language_model import LanguageModel
+from groundup.stages.compute import Compute
+from groundup.stages.config import PretrainConfig
+from groundup.training.compiling import compile_for_training
+from groundup.training.inspection import resident_bytes
+from groundup.training.loop import Diverged, Tick, train
+from groundup.training.objectives import next_token
+from groundup.training.state import TrainState
+
+logger = get_logger(__name__)
+WARM_UP, TIMED = 3, 8  # steps that a time budget is planned by
+MARGIN = 0.97  # of the time that is left, for checkpoints and for what varies
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What one needs. `batches` gives the batches of a training of so many steps; `validate` gives the held-out bits
+    per byte of a model, None where there is no text for it."""
+
+    config: PretrainConfig
+    batches: Callable[[int], Batches]
+    validate: Callable[[LanguageModel], float | None]
+    compute: Compute
+    run: Run
+    tokenizer: Path
+    start_from: Checkpoint | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.run.directory / "checkpoints"
+
+    def to_the_end(self) -> dict[str, Any]:
+        """Start or resume, go back to the last checkpoint where the guard says so; returns the result."""
+        config, guard, passed_over = self.config, self.config.guard, 0
+        for attempt in itertools.count():
+            state, seconds = self.start_or_resume()
+            began = time.perf_counter() - seconds
+            state.passed_over = max(state.passed_over, passed_over)
+            state.model.recompute = config.recompute
+            if config.compute.compile:
+                compile_for_training(state.model)
+            if config.budget:
+                config = replace(config, steps=self.planned_steps(state, began))
+            source, parts, every = self.batches(config.steps), config.accumulate, config.log_every
+            try:
+                with Prefetch(source, config.data.prefetch) as ahead:
+                    ticks = train(state, ahead, next_token, config.optimizer, config.steps, parts, guard, every)
+                    self.consume(ticks, config, state, began)
+                return self.summary(config, source, time.perf_counter() - began)
+            except Diverged as error:
+                if attempt >= guard.rollbacks or not guard.factor:
+                    raise
+                checkpoint = latest_checkpoint(self.checkpoints)
+                back = 0 if checkpoint is None else checkpoint.state["step"]
+                passed_over = state.passed_over + state.step - back
+                logger.warning("%s Going back to step %d, and on with the batches behind these.", error, back)
+        raise AssertionError("unreachable")
+
+    def start_or_resume(self) -> tuple[TrainState, float]:
+        """The newest whole checkpoint, or else the weights to start from, or random ones; and the seconds spent."""
+        config, checkpoint = self.config, latest_checkpoint(self.checkpoints)
+        if checkpoint is not None:
+            self.run.rewind(checkpoint.state["step"])
+            logger.info("resuming at step %d", checkpoint.state["step"])
+            return TrainState.resumed(checkpoint, config.optimizer, self.compute.dtype), checkpoint.state["seconds"]
+        self.run.rewind(0)
+        if self.start_from is None:
+            return TrainState(config.model, config.optimizer, self.compute.dtype, config.seed), 0.0
+        return TrainState.warm(config.model, self.start_from, config.optimizer, self.compute.dtype, config.seed), 0.0
+
+    def planned_steps(self, state: TrainState, began: float) -> int:
+        """The steps that the budget allows, decided once for a run and written down."""
+        plan, config = self.run.directory / "plan.json", self.config
+        if plan.exists():
+            return read_json(plan)["steps"]
+        budget = parse_budget(config.budget)
+        if budget.unit == "seconds":
+            steps = self.steps_in(state, budget.amount, began)
+        else:
+            steps = steps_within(budget, config.model, config.batch_size * config.model.context_length)
+        write_json(plan, {"budget": config.budget, "steps": steps})
+        logger.info("a budget of %s: %d steps", config.budget, steps)
+        return steps
+
+    def steps_in(self, state: TrainState, seconds: float, began: float) -> int:
+        """How many steps fit into what is left of the seconds after some were tried, whose effect is undone."""
+        config, weights = self.config, {name: weight.clone() for name, weight in state.weights().items()}
+        source = self.batches(WARM_UP + TIMED)
+        trial = train(state, source, next_token, config.optimizer, WARM_UP + TIMED, config.accumulate)
+        times = [tick.seconds for tick in trial][WARM_UP:]
+        started = time.perf_counter()
+        self.validate(state.model)
+        validation = time.perf_counter() - started
+        state.restart(weights, config.optimizer)
+        left = seconds - (time.perf_counter() - began)
+        return max(1, int(MARGIN * left / (statistics.median(times) + validation / config.evaluate_every)))
+
+    def consume(self, ticks: Iterator[Tick], config: PretrainConfig, state: TrainState, began: float) -> None:
+        """Log, evaluate and save while the loop runs; `began` is as if all of it were one process."""
+        flops_per_token = training_flops_per_token(config.model)
+        recent: list[Tick] = []
+        with BackgroundWriter() as writer, progress("pretrain", config.steps, done=state.step) as advance:
+            for tick in ticks:
+                recent.append(tick)
+                last = tick.step == config.steps
+                saves = last or tick.step % config.checkpoint_every == 0
+                if saves or tick.step % config.log_every == 0:  # none spans a checkpoint: a resume could not redo it
+                    metrics = interval_metrics(recent, self.compute.peak_flops, flops_per_token)
+                    self.run.log(tick.step, metrics | {"seconds": time.perf_counter() - began})
+                    rate, mfu = metrics["tokens_per_second"], metrics["mfu"]
+                    advance(len(recent), f"loss {metrics['loss']:.3f}  {rate:,.0f} tokens/s  MFU {mfu:.0%}")
+                    recent = []
+                if last or tick.step % config.evaluate_every == 0:
+                    value = self.validate(state.model)
+                    if value is not None:
+                        self.run.log(tick.step, {"validation_bits_per_byte": value})
+                        logger.info("step %d: %.3f held-out bits per byte", tick.step, value)
+                if saves:
+                    snapshot = state.snapshot({"seconds": time.perf_counter() - began}, copy=True)
+                    kept = config.keep_checkpoints, config.keep_every
+                    writer.write(snapshot.write, self.checkpoints, self.tokenizer, *kept)
+
+    def summary(self, config: PretrainConfig, source: Batches, seconds: float) -> dict[str, Any]:
+        """The run in numbers, from its metrics."""
+        lines = read_metrics(self.run.directory)
+        steps = [line for line in lines if "loss" in line]
+        curve = [line["validation_bits_per_byte"] for line in lines if "validation_bits_per_byte" in line]
+        return {
+            "seconds": seconds,
+            "parameters": parameters(config.model),
+            "steps": config.steps,
+            "tokens": config.rows_before(config.steps) * config.model.context_length,
+            "epochs": {each.source or CORPUS: each.epochs for each in source.seen(config.steps)},
+            "tokens_per_second": statistics.median(line["tokens_per_second"] for line in steps),
+            "mfu": statistics.median(line["mfu"] for line in steps),
+            "peak_flops_per_second": self.compute.peak_flops,
+            "dtype": str(self.compute.dtype).removeprefix("torch."),
+            "train_loss": steps[-1]["loss"],
+            "validation_bits_per_byte": curve[-1] if curve else None,
+        }
+
+
+def interval_metrics(ticks: list[Tick], peak_flops: float, flops_per_token: int) -> dict[str, float]:
+    """Means over the ticks since the last line."""
+    rate = statistics.median(tick.tokens / tick.seconds for tick in ticks)
+    return {
+        "loss": statistics.fmean(tick.loss for tick in ticks),
+        "learning_rate": ticks[-1].learning_rate,
+        "gradient_norm": statistics.fmean(tick.gradient_norm for tick in ticks),
+        "tokens_per_second": rate,
+        "mfu": rate * flops_per_token / peak_flops,
+        "tokens": sum(tick.tokens for tick in ticks),
+        "skipped": sum(tick.skipped for tick in ticks),
+        "memory_bytes": resident_bytes(),
+        **ticks[-1].metrics,
+    }
