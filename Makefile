@@ -38,8 +38,8 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 bench: ## every benchmark; one area: make bench-AREA, its options in ARGS="--quick"
 	@for file in benchmarks/*.py; do $(MAKE) --no-print-directory bench-$$(basename "$$file" .py) || exit 1; done
 
-bench-tokenization: $(BENCH)/.installed-tokenization
-	$(BENCH)/bin/python benchmarks/tokenization.py $(ARGS)
+bench-tokenization bench-training: bench-%: $(BENCH)/.installed-%
+	$(BENCH)/bin/python benchmarks/$*.py $(ARGS)
 
 bench-%: $(VENV)/.installed-dev
 	$(RUN) benchmarks/$*.py $(ARGS)
@@ -62,6 +62,7 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
 $(BENCH)/.installed-%: benchmarks/requirements-%.txt $(BENCH)/.made pyproject.toml
 	@echo "Installing groundup and its peers into $(BENCH) (one to three minutes, once) ..."
 	$(BENCH)/bin/python $(PIP_INSTALL) "torch==2.13.*" --editable . --requirement $<
+	$(if $(wildcard benchmarks/requirements-$*-alone.txt),$(BENCH)/bin/python $(PIP_INSTALL) --no-deps --requirement benchmarks/requirements-$*-alone.txt)
 	@touch $@
 
 $(VENV)/.made $(BENCH)/.made:

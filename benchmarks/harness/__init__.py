@@ -1,1 +1,2 @@
-"""What every benchmark shares: claims and medians (measure), a job's process (child), real text."""
+"""What every benchmark shares: claims and medians (measure), a job's process (child), processes that take turns
+(turns), real text."""

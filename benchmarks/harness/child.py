@@ -1,4 +1,7 @@
-"""A job's own process: pinned, its answer in a file. Only the standard library: imports here are memory of the job."""
+"""A job's own process: pinned, its answer in a file, or one answer per question while it stays (`serve`).
+
+Only the standard library: imports here are memory of the job.
+"""
 
 import json
 import mmap
@@ -21,8 +24,41 @@ def child_main(run: Callable[[Result], Result]) -> None:
     try:
         result = run(job)
     except Exception as error:  # noqa: BLE001 - whatever a peer raises is reported, and the benchmark goes on
-        result = {"missing": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"}
+        result = fault(error)
     answer.write_text(json.dumps(result))
+
+
+def serve(start: Callable[[Result], tuple[Result, Callable[[Result], Result]]]) -> None:
+    """The main function of a process that stays: it loads, says so, and answers each question on its standard input.
+
+    `start` returns the first answer and the function that gives the others. Questions and answers are JSON, a line
+    each; a fault becomes `missing`. The process ends with its standard input, so also when its parent is gone. What
+    libraries print to standard output goes to standard error, lest it pass for an answer.
+    """
+    job = json.loads(Path(sys.argv[1]).read_text())
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    pin(int(job.get("cores", 1)))
+
+    def say(result: Result) -> None:
+        print(json.dumps(result), file=answers, flush=True)
+
+    try:
+        first, answer = start(job)
+    except Exception as error:  # noqa: BLE001 - as above
+        say(fault(error))
+        return
+    say(first)
+    for question in sys.stdin:
+        try:
+            say(answer(json.loads(question)))
+        except Exception as error:  # noqa: BLE001 - as above
+            say(fault(error))
+
+
+def fault(error: Exception) -> Result:
+    """The result of a job that failed."""
+    return {"missing": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"}
 
 
 def pin(cores: int) -> None:

@@ -36,6 +36,7 @@ THREAD_SWITCHES = (
     "OPENBLAS_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+BENCHMARKS = Path(__file__).resolve().parents[1]  # where jobs run, so that they find their modules
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 140)
 
 
@@ -93,16 +94,7 @@ def interleave(
     """
     rounds = {name: min(runs, (fewer or {}).get(name, runs)) for name in jobs}
     results: dict[str, list[Result]] = {name: [] for name in jobs}
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[now]}"),
-    )
-    with Progress(*columns, console=console) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(what, total=sum(rounds.values()), now="")
         for number in range(runs):
             for name, job in jobs.items():
@@ -115,19 +107,29 @@ def interleave(
     return results
 
 
+def progress_bar() -> Progress:
+    """A bar with an estimate of the end and, in the field `now`, what is being measured."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    return Progress(*columns, console=console)
+
+
 def run_child(module: str, job: Job, environment: Mapping[str, str] | None = None) -> Result:
     """Run `python -m module job.json result.json` in the benchmarks' folder, pinned to `job["cores"]` cores (1)."""
-    cores = int(job.get("cores", 1))
-    settings = {name: str(cores) for name in THREAD_SWITCHES} | {
-        "TOKENIZERS_PARALLELISM": "false" if cores == 1 else "true"
-    }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         question, answer = Path(folder) / "job.json", Path(folder) / "result.json"
         question.write_text(json.dumps(dict(job)))
         done = subprocess.run(
             [sys.executable, "-m", module, str(question), str(answer)],
-            cwd=Path(__file__).resolve().parents[1],
-            env={**os.environ, **settings, **(environment or {})},
+            cwd=BENCHMARKS,
+            env={**child_environment(job), **(environment or {})},
             stdout=subprocess.PIPE,  # some peers report their progress there
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,6 +139,13 @@ def run_child(module: str, job: Job, environment: Mapping[str, str] | None = Non
             return json.loads(answer.read_text())
         tail = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
         return {"missing": f"the process ended with code {done.returncode}: {tail[:200]}"}
+
+
+def child_environment(job: Job) -> dict[str, str]:
+    """This environment, with as many threads as the job has cores."""
+    cores = int(job.get("cores", 1))
+    settings = {name: str(cores) for name in THREAD_SWITCHES}
+    return {**os.environ, **settings, "TOKENIZERS_PARALLELISM": "false" if cores == 1 else "true"}
 
 
 def samples(results: Sequence[Result], key: str) -> list[float]:
@@ -180,8 +189,13 @@ def show(claims: Sequence[Claim], title: str) -> None:
     for claim in claims:
         style = {True: "green", False: "red", None: ""}[claim.met]
         target = "–" if claim.target is None else f"{claim.target:g}"
-        row = (claim.claim, claim.peer, f"{claim.ours:.4g}", f"{claim.theirs:.4g}", claim.unit)
+        row = (claim.claim, claim.peer, number(claim.ours), number(claim.theirs), claim.unit)
         table.add_row(
             *row, f"[{style}]{claim.ratio:.2f}[/]" if style else f"{claim.ratio:.2f}", target, str(claim.runs)
         )
     console.print(table)
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

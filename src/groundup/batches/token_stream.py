@@ -68,7 +68,8 @@ class TokenStream:
 
 
 def open_tokens(directory: Path, tokenizer: BytePairTokenizer, name: str = "") -> TokenStream:
-    """The shards in a folder, checked, under a name for messages (the folder's, without one); files that are damaged or of another tokenizer are an `InputError`."""
+    """The shards in a folder, checked; files that are damaged or of another tokenizer are an `InputError`. `name` is
+    what messages call them, by default the folder."""
     shards, index = open_shards(directory)
     if index.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
