@@ -33,7 +33,7 @@ from groundup.stages.token_shards import TokenShardsConfig, run_token_shards
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.chat import END_OF_TEXT, SPECIAL_TOKENS
-from groundup.training.config import GuardConfig
+from groundup.training.config import AverageConfig, GuardConfig
 from groundup.training.loop import Diverged, train
 
 
@@ -244,6 +244,16 @@ def test_packed_documents_and_a_mixture_that_changes(config, notes, byte_tokeniz
     words = BytePairTokenizer([], special_tokens={END_OF_TEXT: 256}).save(tmp_path / "bare").parent
     with pytest.raises(InputError, match="tokenizer"):
         run_pretrain(settings, notes, words, tmp_path / "other-ids")
+
+
+def test_an_average_is_evaluated_and_saved_beside_the_weights(config, notes, byte_tokenizer, tmp_path):
+    settings = replace(config.pretrain, steps=6, average=AverageConfig("latest", snapshots=3))
+    result = run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")
+    assert result["averaged_bits_per_byte"] != result["validation_bits_per_byte"]
+    assert find_checkpoint(tmp_path / "base" / "averaged").fingerprint != find_checkpoint(tmp_path / "base").fingerprint
+    plain = run_pretrain(replace(settings, average=AverageConfig()), notes, byte_tokenizer, tmp_path / "plain")
+    assert plain["validation_bits_per_byte"] == result["validation_bits_per_byte"]
+    assert plain["averaged_bits_per_byte"] is None
 
 
 def test_a_hierarchical_model_needs_bytes(config, notes, tmp_path):

@@ -21,6 +21,7 @@ from groundup.checkpoint.store import latest_checkpoint, read_checkpoint
 from groundup.core.errors import MissingError
 from groundup.optim.config import Rule
 from groundup.optim.optimizer_config import Lion, Sgd
+from groundup.training.config import AverageConfig
 from groundup.training.loop import train
 from groundup.training.objectives import next_token
 from groundup.training.state import TrainState
@@ -151,3 +152,37 @@ def test_a_copy_is_of_its_step_however_long_training_goes_on(tmp_path: Path) -> 
     checkpoint = latest_checkpoint(tmp_path / "checkpoints")
     assert checkpoint is not None
     assert everything(TrainState.resumed(checkpoint, config, torch.float32)) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("average", [AverageConfig("exponential", 0.8), AverageConfig("latest", snapshots=2, every=2)])
+def test_an_average_goes_on_after_a_resume(average: AverageConfig, dtype: torch.dtype, tmp_path: Path) -> None:
+    config = optimizer_config()
+    unbroken = fresh(config, dtype)
+    unbroken.keep_average(average)
+    seen = [
+        {name: weight.clone() for name, weight in unbroken.weights().items()}
+        for _ in train(unbroken, source(), next_token, config, STEPS, average_every=average.every)
+    ]
+    state = fresh(config, dtype)
+    state.keep_average(average)
+    ticks = train(state, source(), next_token, config, STEPS, average_every=average.every)
+    while next(ticks).step < 5:
+        pass
+    state.save(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "tokenizer"), {})
+    checkpoint = latest_checkpoint(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    resumed = TrainState.resumed(checkpoint, config, dtype)
+    resumed.keep_average(average)
+    list(train(resumed, source(), next_token, config, STEPS, average_every=average.every))
+    assert unbroken.average is not None
+    assert resumed.average is not None
+    for name, mean in resumed.average.weights().items():
+        assert torch.equal(mean, unbroken.average.weights()[name])
+        if average.kind == "latest":
+            torch.testing.assert_close(mean, (seen[-1][name] + seen[-3][name]) / 2)
+    before = everything(resumed)
+    with resumed.averaged() as model:
+        for name, parameter in model.named_parameters():
+            assert torch.equal(parameter, resumed.average.weights()[name].to(dtype))
+    assert everything(resumed) == before

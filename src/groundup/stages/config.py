@@ -16,7 +16,7 @@ from groundup.optim.config import OptimizerConfig
 from groundup.optim.optimizer_config import AdamW
 from groundup.optim.schedule_config import Constant
 from groundup.tokenization.config import TokenizerConfig
-from groundup.training.config import GuardConfig
+from groundup.training.config import AverageConfig, GuardConfig
 
 DTYPES = ("auto", "bfloat16", "float32")
 
@@ -59,6 +59,7 @@ class PretrainConfig:
     accumulate: int = 1
     recompute: int = 0
     guard: GuardConfig = field(default_factory=GuardConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
     seed: int = 0
     log_every: int = 10
     evaluate_every: int = 50

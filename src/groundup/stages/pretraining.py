@@ -14,7 +14,7 @@ from groundup.batches.batch import Batches
 from groundup.batches.config import CORPUS
 from groundup.batches.prefetch import Prefetch
 from groundup.checkpoint.background import BackgroundWriter
-from groundup.checkpoint.store import Checkpoint, latest_checkpoint
+from groundup.checkpoint.store import Checkpoint, latest_checkpoint, write_checkpoint
 from groundup.core.files import read_json, write_json
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
@@ -62,10 +62,12 @@ class Pretraining:
                 compile_for_training(state.model)
             if config.budget:
                 config = replace(config, steps=self.planned_steps(state, began))
+            state.keep_average(config.average)
             source, parts, every = self.batches(config.steps), config.accumulate, config.log_every
             try:
                 with Prefetch(source, config.data.prefetch) as ahead:
-                    ticks = train(state, ahead, next_token, config.optimizer, config.steps, parts, guard, every)
+                    options = (parts, guard, every, config.average.every)
+                    ticks = train(state, ahead, next_token, config.optimizer, config.steps, *options)
                     self.consume(ticks, config, state, began)
                 return self.summary(config, source, time.perf_counter() - began)
             except Diverged as error:
@@ -136,6 +138,12 @@ class Pretraining:
                     if value is not None:
                         self.run.log(tick.step, {"validation_bits_per_byte": value})
                         logger.info("step %d: %.3f held-out bits per byte", tick.step, value)
+                    if value is not None and state.average is not None:
+                        with state.averaged() as model:
+                            self.run.log(tick.step, {"averaged_bits_per_byte": self.validate(model)})
+                if last and state.average is not None:  # before the checkpoint that says that all is done
+                    average, folder = state.average.weights(), self.run.directory / "averaged"
+                    write_checkpoint(folder, tick.step, config.model, average, {}, self.tokenizer)
                 if saves:
                     snapshot = state.snapshot({"seconds": time.perf_counter() - began}, copy=True)
                     kept = config.keep_checkpoints, config.keep_every
@@ -146,6 +154,7 @@ class Pretraining:
         lines = read_metrics(self.run.directory)
         steps = [line for line in lines if "loss" in line]
         curve = [line["validation_bits_per_byte"] for line in lines if "validation_bits_per_byte" in line]
+        averaged = [line["averaged_bits_per_byte"] for line in lines if "averaged_bits_per_byte" in line]
         return {
             "seconds": seconds,
             "parameters": parameters(config.model),
@@ -158,6 +167,7 @@ class Pretraining:
             "dtype": str(self.compute.dtype).removeprefix("torch."),
             "train_loss": steps[-1]["loss"],
             "validation_bits_per_byte": curve[-1] if curve else None,
+            "averaged_bits_per_byte": averaged[-1] if averaged else None,
         }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from groundup.core.errors import ConfigError
 
@@ -24,3 +25,23 @@ class GuardConfig:
         for name, least in (("window", 4), ("patience", 1), ("rollbacks", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"The guard's {name} is {getattr(self, name)}; it must be at least {least}.")
+
+
+@dataclass(frozen=True)
+class AverageConfig:
+    """A mean of the weights beside them (`optim/averaging.py`), updated `every` so many steps: "exponential" with a
+    `decay`, or "latest" over the last `snapshots`. It is evaluated beside the weights and saved at the end."""
+
+    kind: Literal["none", "exponential", "latest"] = "none"
+    decay: float = 0.99
+    snapshots: int = 6
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("none", "exponential", "latest"):
+            raise ConfigError(f"The average's kind is {self.kind!r}; choose none, exponential or latest.")
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"The average's decay is {self.decay}; it must be at least 0 and below 1.")
+        for name in ("snapshots", "every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"The average's {name} is {getattr(self, name)}; it must be at least 1.")

@@ -51,6 +51,7 @@ def train(
     parts: int = 1,
     guard: GuardConfig | None = None,
     inspect_every: int = 0,
+    average_every: int = 1,
 ) -> Iterator[Tick]:
     """Train from `state.step` to `steps`, yielding after each step; a batch passes the model in `parts`. The metrics of
     every so many steps hold what `inspection.py` measures."""
@@ -74,6 +75,8 @@ def train(
             require_finite("gradient norm", norm, state.step, config)  # no checkpoint may hold NaN weights
             with update_ratios(state.optimizers, metrics) if inspected else nullcontext():
                 learning_rate = step(state, config, steps)
+            if state.average is not None and state.step % average_every == 0:
+                state.average.update(state.weights())
             state.recent_norms = [*state.recent_norms, norm][-guard.window :] if guard is not None else []
         tokens, seconds = batch.tokens_BT.numel(), time.perf_counter() - start
         yield Tick(state.step, loss, norm, learning_rate, tokens, seconds, metrics, skipped)

@@ -1,5 +1,7 @@
 """What training carries from step to step: the model, its optimizers and the step count, to disk and back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +11,16 @@ from torch import Tensor
 from groundup.checkpoint.store import Checkpoint, write_checkpoint
 from groundup.models.building import build_model
 from groundup.models.initialization import initialize
+from groundup.models.language_model import LanguageModel
 from groundup.models.model_config import ModelConfig
+from groundup.optim.averaging import ExponentialAverage, LatestAverage
 from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.master import master_of
+from groundup.training.config import AverageConfig
 from groundup.training.warm_start import warm_weights
+
+AVERAGE = "average/"  # in front of the average's names among the optimizers' tensors
 
 
 class TrainState:
@@ -36,6 +43,8 @@ class TrainState:
         }
         self.step = self.passed_over = 0
         self.recent_norms: list[float] = []
+        self.average: ExponentialAverage | LatestAverage | None = None
+        self._averaged: dict[str, Tensor] = {}  # the average of the checkpoint that this was resumed from
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(exact[name])
@@ -76,7 +85,31 @@ class TrainState:
                 slot["step"] = int(slot["step"])
         state.step, state.passed_over = checkpoint.state["step"], checkpoint.state["passed_over"]
         state.recent_norms = checkpoint.state["recent_norms"]
+        state._averaged = {key.removeprefix(AVERAGE): each for key, each in tensors.items() if key.startswith(AVERAGE)}
         return state
+
+    def keep_average(self, config: AverageConfig) -> None:
+        """Average the weights from now on, or go on with the average of the checkpoint that this was resumed from."""
+        match config.kind:
+            case "exponential":
+                self.average = ExponentialAverage(config.decay)
+            case "latest":
+                self.average = LatestAverage(config.snapshots)
+        if self.average is not None and self._averaged:
+            self.average.load(self._averaged)
+
+    @contextmanager
+    def averaged(self) -> Iterator[LanguageModel]:
+        """The model with the averaged weights, inside the block."""
+        assert self.average is not None, "no average is kept"
+        tensors = dict((*self.model.named_parameters(), *self.model.named_buffers()))
+        with torch.no_grad():
+            kept = {name: tensor.clone() for name, tensor in tensors.items()}
+            for name, weight in self.average.weights().items():
+                tensors[name].copy_(weight)
+            yield self.model
+            for name, weight in kept.items():
+                tensors[name].copy_(weight)
 
     def weights(self) -> dict[str, Tensor]:
         """fp32 weights by name, and what the model keeps beside them (biases that balance experts)."""
@@ -94,6 +127,8 @@ class TrainState:
             for key, value in self._slot(parameter).items():
                 if key != "master":
                     tensors[f"{name}.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+        if self.average is not None:
+            tensors |= {AVERAGE + key: each for key, each in self.average.state().items()}
         weights = self.weights()
         if copy:
             weights, tensors = ({name: each.clone() for name, each in one.items()} for one in (weights, tensors))
