@@ -26,6 +26,7 @@ VERBS = {
     "tokenizer evaluate": "vocabularies side by side on the same texts",
     "tokenizer convert": "a vocabulary for other programs, and back",
     "pretrain": "train a decoder on a corpus",
+    "profile": "where the time and memory of a training step go",
     "ablate": "variants of a model at equal compute, with intervals",
     "evaluate": "bits per byte against xz and Kneser-Ney, samples, tasks",
     "sft": "fine-tune on verifiable instructions",

@@ -120,7 +120,7 @@ def curve_figure(
     `last_step` ends the axis, so that figures side by side line up; `percent` shows shares of 1 in percent.
     """
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
-        figure, axes = _panel(left=48, right=14, top=26, bottom=38, height=HEIGHT)
+        figure, axes = panel(left=48, right=14, top=26, bottom=38, height=HEIGHT)
         axes.set_title(y_label, loc="left", fontsize=12, color=COLOURS["muted"], pad=8)
         axes.set_xlabel("step", loc="right", fontsize=12, labelpad=1)
         for index, curve in enumerate(curves):
@@ -140,7 +140,7 @@ def curve_figure(
             axes.set_ylim(bottom=0)
         if len(curves) > 1:
             axes.legend(loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=len(curves), columnspacing=1.2)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def bar_figure(name: str, alt: str, bars: Sequence[Bar]) -> str:
@@ -148,7 +148,7 @@ def bar_figure(name: str, alt: str, bars: Sequence[Bar]) -> str:
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
         left = 14 + CHARACTER_WIDTH * max(len(_short(bar.label)) for bar in bars)
         right = 14 + CHARACTER_WIDTH * max(len(bar.note) for bar in bars)
-        figure, axes = _panel(left, right, top=4, bottom=4, height=8 + 30 * len(bars))
+        figure, axes = panel(left, right, top=4, bottom=4, height=8 + 30 * len(bars))
         places = range(len(bars))
         colours = [COLOURS[bar.colour] for bar in bars]
         axes.barh(places, [bar.value for bar in bars], height=0.62, color=colours)
@@ -159,11 +159,11 @@ def bar_figure(name: str, alt: str, bars: Sequence[Bar]) -> str:
                 end = max(end, bar.high)
             axes.annotate(bar.note, (end, place), (7, 0), textcoords="offset points", va="center_baseline")
         largest = max(max(bar.value, bar.high or 0) for bar in bars)
-        _rows(axes, [bar.label for bar in bars], limits=(0, largest or 1))
+        rows_of_labels(axes, [bar.label for bar in bars], limits=(0, largest or 1))
         axes.spines["bottom"].set_visible(False)
         axes.xaxis.set_visible(False)
         axes.grid(visible=False)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def interval_figure(name: str, alt: str, labels: Sequence[str], series: Sequence[Dots]) -> str:
@@ -171,7 +171,7 @@ def interval_figure(name: str, alt: str, labels: Sequence[str], series: Sequence
     with style.context(["default", STYLE | {"svg.hashsalt": name, "axes.grid.axis": "x"}]):
         left = 14 + CHARACTER_WIDTH * max(len(_short(label)) for label in labels)
         height = 66 + (14 + 12 * len(series)) * len(labels)
-        figure, axes = _panel(left, right=16, top=28, bottom=26, height=height)
+        figure, axes = panel(left, right=16, top=28, bottom=26, height=height)
         spacing = 12 / (14 + 12 * len(series))
         for index, dots in enumerate(series):
             offset = (index - (len(series) - 1) / 2) * spacing
@@ -182,11 +182,11 @@ def interval_figure(name: str, alt: str, labels: Sequence[str], series: Sequence
                     axes.plot([estimate], [row + offset], "o", color=COLOURS[dots.colour], markersize=7)
             axes.plot([], [], "o-", color=COLOURS[dots.colour], label=dots.label, linewidth=2, markersize=7)
         largest = max((value[2] for dots in series for value in dots.values if value is not None), default=1)
-        _rows(axes, labels, limits=(0, min(1.0, np.ceil(largest * 10 + 0.01) / 10)))
+        rows_of_labels(axes, labels, limits=(0, min(1.0, np.ceil(largest * 10 + 0.01) / 10)))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(_percent_tick))
         axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 1.0), ncols=len(series), columnspacing=1.4)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def smooth(values: Sequence[float]) -> np.ndarray:
@@ -213,7 +213,7 @@ def thin(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, n
     return x[kept], y[kept]
 
 
-def _panel(left: float, right: float, top: float, bottom: float, height: float) -> tuple[Figure, Axes]:
+def panel(left: float, right: float, top: float, bottom: float, height: float) -> tuple[Figure, Axes]:
     """A transparent figure with one pair of axes inside margins in pixels."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), frameon=False)
     box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
@@ -234,7 +234,7 @@ def _draw_curve(axes: Axes, curve: Curve, depth: float) -> None:
     axes.plot(*thin(curve.steps, list(values)), color=colour, linewidth=2, label=curve.label, zorder=depth)
 
 
-def _rows(axes: Axes, labels: Sequence[str], limits: tuple[float, float]) -> None:
+def rows_of_labels(axes: Axes, labels: Sequence[str], limits: tuple[float, float]) -> None:
     """Category labels down the left side, the first on top."""
     axes.set_xlim(*limits)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -264,7 +264,7 @@ def _percent_tick(share: float, _: int | None = None) -> str:
     return f"{100 * share:.10g}{SPACE}%"
 
 
-def _inline(figure: Figure, alt: str) -> str:
+def inline(figure: Figure, alt: str) -> str:
     """The figure as an `<svg>` for a page: CSS colours, the page's font, no size, no metadata, `alt` as label."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
