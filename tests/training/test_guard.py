@@ -106,6 +106,20 @@ def test_a_resumed_guard_decides_as_an_unbroken_one(tmp_path: Path) -> None:
     assert everything(resumed) == everything(unbroken)
 
 
+def test_skips_in_a_row_are_counted_across_a_resume(tmp_path: Path) -> None:
+    config, spoilt = optimizer_config(), Spoilt(dict.fromkeys(range(20, 30), 1e5))
+    state = fresh(config)
+    ticks = train(state, spoilt, spoilt.objective, config, 30, guard=GUARD)
+    while next(ticks).step < 22:
+        pass
+    state.save(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "words"), {})
+    checkpoint = latest_checkpoint(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    resumed = TrainState.resumed(checkpoint, config, torch.float32)
+    with pytest.raises(Diverged, match="3 updates in a row were skipped, the last at step 23"):
+        list(train(resumed, spoilt, spoilt.objective, config, 30, guard=GUARD))
+
+
 def test_batches_may_be_passed_over() -> None:
     config, spoilt = optimizer_config(), Spoilt({})
     state = fresh(config)

@@ -48,7 +48,7 @@ def test_resuming_is_not_to_be_told_from_an_unbroken_run(
         state.save(tmp_path / "checkpoints", tokenizer_folder(tmp_path / "tokenizer"), {"seconds": 1.0})
         checkpoint = latest_checkpoint(tmp_path / "checkpoints")
         assert checkpoint is not None
-        assert checkpoint.state == {"seconds": 1.0, "step": cut, "passed_over": 0, "recent_norms": []}
+        assert checkpoint.state == {"seconds": 1.0, "step": cut, "passed_over": 0, "skips": 0, "recent_norms": []}
         state = TrainState.resumed(checkpoint, config, dtype)
         assert state.step == cut
     assert found == expected

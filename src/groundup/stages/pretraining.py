@@ -56,7 +56,8 @@ class Pretraining:
         for attempt in itertools.count():
             state, seconds = self.start_or_resume()
             began = time.perf_counter() - seconds
-            state.passed_over = max(state.passed_over, passed_over)
+            if attempt:
+                state.passed_over, state.skips = max(state.passed_over, passed_over), 0
             state.model.recompute = config.recompute
             if config.compute.compile:
                 compile_for_training(state.model)

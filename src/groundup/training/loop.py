@@ -56,7 +56,6 @@ def train(
     """Train from `state.step` to `steps`, yielding after each step; a batch passes the model in `parts`. The metrics of
     every so many steps hold what `inspection.py` measures."""
     state.model.train()
-    skips = 0
     while state.step < steps:
         start = time.perf_counter()
         batch = source.batch(state.step + state.passed_over)
@@ -67,10 +66,10 @@ def train(
         norm = clip_gradients(state.model, config.clip_norm)
         skipped = guard is not None and guard.factor > 0 and is_spike(loss, norm, state.recent_norms, guard)
         if skipped:
-            skips += 1
+            state.skips += 1
             learning_rate = skip(state, config, steps)
         else:
-            skips = 0
+            state.skips = 0
             require_finite("loss", loss, state.step, config)
             require_finite("gradient norm", norm, state.step, config)  # no checkpoint may hold NaN weights
             with update_ratios(state.optimizers, metrics) if inspected else nullcontext():
@@ -80,11 +79,12 @@ def train(
             state.recent_norms = [*state.recent_norms, norm][-guard.window :] if guard is not None else []
         tokens, seconds = batch.tokens_BT.numel(), time.perf_counter() - start
         yield Tick(state.step, loss, norm, learning_rate, tokens, seconds, metrics, skipped)
-        if guard is not None and skips >= guard.patience:
+        if guard is not None and state.skips >= guard.patience:
+            usual = statistics.median(state.recent_norms or [math.nan])
             raise Diverged(
-                f"{skips} updates in a row were skipped, the last at step {state.step}: loss {loss:.4g}, gradient norm "
-                f"{norm:.4g}, median of the last {len(state.recent_norms)} others "
-                f"{statistics.median(state.recent_norms or [math.nan]):.4g}. Lower the learning rate or check the data."
+                f"{state.skips} updates in a row were skipped, the last at step {state.step}: loss {loss:.4g}, "
+                f"gradient norm {norm:.4g}, median of the last {len(state.recent_norms)} others {usual:.4g}. Lower the "
+                "learning rate or check the data."
             )
 
 

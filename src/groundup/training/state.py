@@ -25,7 +25,7 @@ AVERAGE = "average/"  # in front of the average's names among the optimizers' te
 
 class TrainState:
     """A model in its compute dtype, optimizers that own the fp32 masters, the number of finished steps, how many
-    batches were passed over besides, and the gradient norms that a guard compares with."""
+    batches were passed over besides, and for a guard the last gradient norms and the skips in a row."""
 
     def __init__(self, config: ModelConfig, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int) -> None:
         """Freshly initialised weights, drawn in fp32 and then rounded, so that every dtype starts from the same."""
@@ -41,7 +41,7 @@ class TrainState:
         self._owners = {
             member: each for each in self.optimizers for group in each.param_groups for member in group["params"]
         }
-        self.step = self.passed_over = 0
+        self.step = self.passed_over = self.skips = 0
         self.recent_norms: list[float] = []
         self.average: ExponentialAverage | LatestAverage | None = None
         self._averaged: dict[str, Tensor] = {}  # the average of the checkpoint that this was resumed from
@@ -84,7 +84,7 @@ class TrainState:
             if "step" in slot:
                 slot["step"] = int(slot["step"])
         state.step, state.passed_over = checkpoint.state["step"], checkpoint.state["passed_over"]
-        state.recent_norms = checkpoint.state["recent_norms"]
+        state.recent_norms, state.skips = checkpoint.state["recent_norms"], checkpoint.state["skips"]
         state._averaged = {key.removeprefix(AVERAGE): each for key, each in tensors.items() if key.startswith(AVERAGE)}
         return state
 
@@ -132,7 +132,8 @@ class TrainState:
         weights = self.weights()
         if copy:
             weights, tensors = ({name: each.clone() for name, each in one.items()} for one in (weights, tensors))
-        counters = {**counters, "passed_over": self.passed_over, "recent_norms": list(self.recent_norms)}
+        counters = {**counters, "passed_over": self.passed_over, "skips": self.skips}
+        counters["recent_norms"] = list(self.recent_norms)
         return Snapshot(self.step, self.model.config, weights, counters, tensors)
 
     def _slot(self, parameter: Tensor) -> dict[str, Any]:
