@@ -178,7 +178,7 @@ def test_sizes_in_words(count: int, words: str) -> None:
         (["gpt2-xl", "--hardware", "a100", "--dtype", "float8"], 1, "A100 SXM 80 GB in float8; choose one of float32"),
         (["gpt2-xl", "--dtype", "bf16"], 1, "There is no number format 'bf16'"),
         (["gpt2-xl", "--hardware", "cpu", "--dtype", "int8"], 1, "measured in float32, bfloat16, float16, not in int8"),
-        (["gpt2-xl", "--optimizer", "adam"], 1, "There is no optimizer 'adam'; did you mean 'adamw'?"),
+        (["gpt2-xl", "--optimizer", "adagrat"], 1, "There is no optimizer 'adagrat'; did you mean 'adagrad'?"),
         (["gpt2-xl", "--context", "2048"], 1, "gpt2-xl has embeddings for 1,024 positions"),
         (["gpt2-xl", "--plot", "x.png", "--compare", "gpt3"], 1, "There is no preset 'gpt3'"),
         (["gpt2-xl", "--gpus", "0"], 2, "gpus is 0; it must be at least 1"),

@@ -2,7 +2,7 @@
 weights and what it remembers of each token. No torch.
 
     weights, gradients   parameters · size of the number format
-    optimizer            fp32 moments (AdamW 2, Muon 1 for the matrices of layers, momentum 1, SGD 0), and fp32 masters
+    optimizer            fp32 moments (`MOMENTS`; Muon 1 for the matrices of layers, else AdamW's), and fp32 masters
                          of parameters in another format (Micikevicius et al. 2018, arXiv:1710.03740, section 3.1)
     activations          what the backward pass reads: the input of every matrix product, norm and non-linear function,
                          each tensor once (Korthikanti et al. 2022, arXiv:2205.05198, section 4.1)
@@ -28,7 +28,8 @@ from groundup.models import mixer_config
 from groundup.models.config import DecoderConfig, Layer
 
 SIZES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}
-OPTIMIZERS = ("adamw", "muon", "momentum", "sgd")
+MOMENTS = {"adamw": 2, "adam": 2, "lion": 1, "adagrad": 1, "rmsprop": 1, "momentum": 1, "sgd": 0}  # for each number
+OPTIMIZERS = ("muon", *MOMENTS)
 SINGLE, POSITION = SIZES["float32"], 8
 
 
@@ -93,7 +94,7 @@ def moment_bytes(config: DecoderConfig, optimizer: str) -> int:
     if optimizer == "muon":  # AdamW for all but the matrices of layers
         layers = layers_cost(config) + heads_cost(config)
         return SINGLE * (2 * count - layers.matrices - layers.idle)
-    return SINGLE * count * {"adamw": 2, "momentum": 1, "sgd": 0}[optimizer]
+    return SINGLE * count * MOMENTS[optimizer]
 
 
 def logit_bytes(config: DecoderConfig, tokens: int) -> int:

@@ -58,7 +58,7 @@ class Args:
     dtype: str = "bfloat16"
     """The format of weights, activations and cache: float32, tf32, bfloat16, float16, float8, int8."""
     optimizer: str = "adamw"
-    """adamw, muon, momentum or sgd."""
+    """muon (with AdamW), adamw, adam, lion, adagrad, rmsprop, momentum or sgd."""
     checkpoint: int = 0
     """Recompute the activations of so many layers at a time in the backward pass; 0 keeps them all."""
     fused_attention: bool = True

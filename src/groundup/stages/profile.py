@@ -63,8 +63,9 @@ SYNTHETIC_WINDOWS = 66  # of random tokens, from which batches are drawn
 KNOWN_OPTIMIZERS = {  # of matrices and of the rest: their name in accounting
     ("muon", "adamw"): "muon",
     ("adamw", "adamw"): "adamw",
-    ("adam", "adam"): "adamw",
-    ("lion", "lion"): "momentum",
+    ("adam", "adam"): "adam",
+    ("lion", "lion"): "lion",
+    ("adagrad", "adagrad"): "adagrad",
     ("sgd", "sgd"): "momentum",
 }
 ROWS_KEPT = 30  # operations in result.json; operations.json has all
