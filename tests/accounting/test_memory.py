@@ -13,6 +13,7 @@ from torch import Tensor
 
 from groundup.accounting.decoder import parameters
 from groundup.accounting.memory import (
+    LOSS_CHUNK,
     activation_bytes,
     best_checkpoint,
     cache_bytes,
@@ -25,6 +26,7 @@ from groundup.accounting.memory import (
     weight_bytes,
 )
 from groundup.core.errors import ConfigError
+from groundup.kernels.cross_entropy import CHUNK
 from groundup.models import mixer_config as mixers
 from groundup.models.config import DecoderConfig, Layer, Norm
 from groundup.models.decoder import Decoder
@@ -316,8 +318,11 @@ def test_what_recurrent_mixers_keep_grows_with_the_context_only_linearly(mixer: 
 
 
 def test_logits_and_their_gradient() -> None:
-    assert logit_bytes(config(Layer()), 10) == 2 * 4 * 97 * 10
-    assert logit_bytes(config(Layer(), prediction_heads=1), 10) == 2 * 2 * 4 * 97 * 10
+    assert logit_bytes(config(Layer(), prediction_heads=1), 10, "bfloat16") == 2 * 2 * 4 * 97 * 10
+    shape, table = config(Layer()), 97 * config(Layer()).width
+    assert logit_bytes(shape, 10, "float32") == 2 * 4 * 97 * 10 + 4 * shape.width * 10 + 4 * table
+    assert logit_bytes(shape, 10 * CHUNK, "bfloat16") == 2 * 2 * 97 * CHUNK + 2 * shape.width * 10 * CHUNK + 4 * table
+    assert LOSS_CHUNK == CHUNK
 
 
 def test_the_shape_of_gpt2_xl() -> None:

@@ -70,7 +70,7 @@ def test_tensors_of_a_step_are_those_that_autograd_keeps() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss, _ = small.objective(small.model, small.source.batch(1))
     assert found == pytest.approx(sum(saved.values()), rel=0.05)
-    assert found > logit_bytes(MODEL, 8 * MODEL.context_length) / 2
+    assert found > logit_bytes(MODEL, 8 * MODEL.context_length, "bfloat16") / 2
     loss.backward()
 
 

@@ -8,7 +8,9 @@ weights and what it remembers of each token. No torch.
                          each tensor once (Korthikanti et al. 2022, arXiv:2205.05198, section 4.1)
     checkpointing        only the inputs of blocks of layers, and all of one block, computed again (Chen et al. 2016,
                          arXiv:1604.06174)
-    logits               fp32, and as much for their gradient; a kernel that fuses them with the loss needs neither
+    logits               those of a chunk of rows and their gradient, which the loss computes at once, with the gradient
+                         of all hidden states and an fp32 one of the unembedding; with prediction heads all logits in
+                         fp32, and as much for their gradient
 
 Activations are those of fused elementwise kernels. PyTorch without a compiler keeps more: casts, and what is inside
 norms and activation functions. Recurrent mixers are counted as kernels that keep their inputs and a state a chunk.
@@ -31,6 +33,7 @@ SIZES = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int
 MOMENTS = {"adamw": 2, "adam": 2, "lion": 1, "adagrad": 1, "rmsprop": 1, "momentum": 1, "sgd": 0}  # for each number
 OPTIMIZERS = ("muon", *MOMENTS)
 SINGLE, POSITION = SIZES["float32"], 8
+LOSS_CHUNK = 512  # rows
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def training_memory(
         masters=master_bytes(config, dtype),
         moments=moment_bytes(config, optimizer),
         activations=activation_bytes(config, sequences, context, dtype, fused_attention, checkpoint),
-        logits=logit_bytes(config, sequences * context),
+        logits=logit_bytes(config, sequences * context, dtype),
     )
 
 
@@ -97,9 +100,13 @@ def moment_bytes(config: DecoderConfig, optimizer: str) -> int:
     return SINGLE * count * MOMENTS[optimizer]
 
 
-def logit_bytes(config: DecoderConfig, tokens: int) -> int:
-    """fp32 logits and their gradient, of the decoder and of each head that predicts a further token."""
-    return 2 * SINGLE * (1 + config.prediction_heads) * config.vocab_size * tokens
+def logit_bytes(config: DecoderConfig, tokens: int, dtype: str) -> int:
+    """Of the loss. It passes the rows in chunks (`kernels/cross_entropy.py`), but with heads that predict further
+    tokens it keeps the fp32 logits of all rows, and of each head, with their gradients."""
+    V, D = config.vocab_size, config.width
+    if config.prediction_heads:
+        return 2 * SINGLE * (1 + config.prediction_heads) * V * tokens
+    return size_of(dtype) * (2 * min(tokens, LOSS_CHUNK) * V + tokens * D) + SINGLE * V * D
 
 
 # --- activations -----------------------------------------------------------------------------------------------------

@@ -3,13 +3,13 @@
 B batch, T time, N counted tokens, D width, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from groundup.kernels.cross_entropy import linear_cross_entropy
+from groundup.kernels.cross_entropy import linear_cross_entropy, mean_cross_entropy
 from groundup.models.cache import KVCache
 from groundup.models.layers import affine, soft_cap
 from groundup.models.mixture_of_experts import MixtureOfExperts
@@ -27,7 +27,8 @@ class LanguageModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cross_entropy = linear_cross_entropy  # training may put its compiled form here
+        self.cross_entropy = linear_cross_entropy  # training may put compiled forms here
+        self.mean_cross_entropy: Callable[..., Tensor] = mean_cross_entropy
         self.recompute = 0  # blocks at a time whose activations are computed again in the backward pass; 0 keeps all
 
     def forward(self, tokens_BT: Tensor, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
@@ -57,6 +58,13 @@ class LanguageModel(nn.Module):
     def losses(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
         """`token_losses` from hidden states."""
         return self.cross_entropy(hidden_BTD, self.output_weight, targets_BT, *self._loss_options())
+
+    def mean_loss(
+        self, tokens_BT: Tensor, targets_BT: Tensor, weights_BT: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
+        """Σ w·loss / Σ w of the `token_losses`, whose logits never exist all at once."""
+        hidden_BTD, options = self(tokens_BT, positions), self._loss_options()
+        return self.mean_cross_entropy(hidden_BTD, self.output_weight, targets_BT, weights_BT, *options)
 
     def losses_where(
         self, tokens_BT: Tensor, targets_BT: Tensor, counted_BT: Tensor, positions: Tensor | None = None

@@ -65,7 +65,7 @@ def time_parts(training: Training, warmup: int, repeats: int, advance: Callable[
     for step in range(warmup + repeats):
         batch = split(training.source.batch(step), training.parts)[0]
         tokens, clock = batch.tokens_BT.numel(), PartClock(training.device)
-        with parts_watched(model, clock):
+        with parts_watched(model, clock), training.state.precision.computing(training.device):
             clock.begin(EMBEDDING)
             training.objective(model, batch)
             clock.end()
@@ -156,12 +156,12 @@ def parts_watched(model: LanguageModel, clock: PartClock) -> Iterator[None]:
     for module, name in parts_of(model):
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: clock.enter(name)))
         handles.append(module.register_forward_hook(lambda *_: clock.leave()))
-    plain = model.cross_entropy
-    model.cross_entropy = _clocked(plain, clock)
+    plain = model.cross_entropy, model.mean_cross_entropy
+    model.cross_entropy, model.mean_cross_entropy = (_clocked(each, clock) for each in plain)
     try:
         yield
     finally:
-        model.cross_entropy = plain
+        model.cross_entropy, model.mean_cross_entropy = plain
         for handle in handles:
             handle.remove()
 
@@ -178,11 +178,12 @@ def _clocked(function: Callable[P, R], clock: PartClock) -> Callable[P, R]:
 
 
 def part_flops(config: ModelConfig) -> dict[str, int] | None:
-    """FLOPs of each part in the forward pass of one token, in training; they sum to accounting's. None of a model
-    that is no decoder, whose FLOPs accounting does not divide."""
+    """FLOPs of each part in the forward pass of one token, in training; they sum to accounting's, but that the loss of
+    a decoder without prediction heads computes its gradients in the forward pass too, two more products. None of a
+    model that is no decoder, whose FLOPs accounting does not divide."""
     if not isinstance(config, DecoderConfig):
         return None
-    found = {LOSS: forward_flops(config).unembedding}
+    found = {LOSS: forward_flops(config).unembedding * (1 if config.prediction_heads else 3)}
     for place, layer in enumerate(config.all_layers):
         flops = layer_flops(config, place, config.context_length)
         sequence, channel = in_words(type(layer.sequence)), in_words(type(layer.channel))

@@ -12,8 +12,8 @@ Objective = Callable[[LanguageModel, Batch], tuple[Tensor, dict[str, float]]]
 
 def next_token(model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Mean negative log-likelihood in nats over the targets, weighted: Σ w·(-log p) / Σ w, and what mixers add."""
-    losses_BT = model.token_losses(batch.tokens_BT, batch.targets_BT, batch.positions_BT)
-    return (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum() + model.auxiliary_loss(), {}
+    loss = model.mean_loss(batch.tokens_BT, batch.targets_BT, batch.weights_BT, batch.positions_BT)
+    return loss + model.auxiliary_loss(), {}
 
 
 def answer_tokens(model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, float]]:

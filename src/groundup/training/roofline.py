@@ -12,7 +12,7 @@ fit into caches may lie above the slope. For the weights W (O × I) and N tokens
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -121,7 +121,7 @@ def weight_shapes(model: LanguageModel) -> dict[tuple[int, int], str]:
     tied = model.config.tie_embeddings
     for full, parameter in model.named_parameters():
         name = full.rpartition(".")[2]
-        if parameter.ndim < 2 or name.endswith("convolution") or name == "position_embedding":
+        if parameter.ndim < 2 or name.endswith("convolution") or name in ("position_embedding", "tables"):
             continue
         if name == "embedding":
             if not tied:
@@ -172,12 +172,15 @@ def _kind(
     direction = RECOMPUTED if operation.recomputed else FORWARD if operation.phase == "forward" else "backward"
     if operation.name.removeprefix("aten::") in BATCHED_PRODUCTS:
         return "attention", direction, None
+    candidates: list[tuple[str, tuple[int, int]]] = []
     if direction != "backward":
-        candidates: Iterable[tuple[str, tuple[int, int]]] = ((direction, (n, k)), (direction, (m, k)))
-    else:  # Gᵀ X, or (Xᵀ G), begins with a transposed matrix; where N is also a width, shapes alone do not tell
-        gradients = ((INPUT_GRADIENT, (k, n)), (INPUT_GRADIENT, (k, m)))
-        of_weights = ((WEIGHT_GRADIENT, (m, n)), (WEIGHT_GRADIENT, (n, m)))
-        candidates = (*of_weights, *gradients) if _left_is_transposed(operation) else (*gradients, *of_weights)
+        candidates = [(direction, (n, k)), (direction, (m, k))]
+    if direction == "backward" or operation.region == "loss":  # which has its gradients in the forward pass
+        # Gᵀ X, or (Xᵀ G), begins with a transposed matrix; where N is also a width, shapes alone do not tell
+        gradients = [(INPUT_GRADIENT, (k, n)), (INPUT_GRADIENT, (k, m))]
+        of_weights = [(WEIGHT_GRADIENT, (m, n)), (WEIGHT_GRADIENT, (n, m))]
+        transposed = _left_is_transposed(operation)
+        candidates = [*of_weights, *candidates, *gradients] if transposed else [*candidates, *gradients, *of_weights]
     for role, shape in candidates:
         if shape in weights:
             return weights[shape], role, shape

@@ -105,12 +105,12 @@ def regions(model: LanguageModel, *, compiled: bool) -> Iterator[None]:
             surround(module, "normalisation")
         elif module not in hidden and isinstance(module, Block):
             surround(module.sequence, "attention")
-    plain = model.cross_entropy
-    model.cross_entropy = _in_range(plain, REGION + "loss")
+    plain = model.cross_entropy, model.mean_cross_entropy
+    model.cross_entropy, model.mean_cross_entropy = (_in_range(each, REGION + "loss") for each in plain)
     try:
         yield
     finally:
-        model.cross_entropy = plain
+        model.cross_entropy, model.mean_cross_entropy = plain
         for handle in handles:
             handle.remove()
 
