@@ -63,7 +63,7 @@ def groundup(shape: Shape, optimizer: str, compiled: bool) -> Trainee:
         mlp_width=shape.mlp_width,
     )
     state = TrainState(model, config, torch.bfloat16, seed=0)
-    if compiled and not compile_for_training(state.model):
+    if compiled and not compile_for_training(state.model, state.optimizers):
         raise RuntimeError("there is no C++ compiler")
     ticks = train(state, Source(), next_token, config, steps=10**9)
     return Trainee(lambda: next(ticks).loss, count_parameters(state.model))
@@ -134,10 +134,7 @@ def gpt2_style(shape: Shape) -> Trainee:
 
 def usual_training(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], shape: Shape) -> Trainee:
     """The loop that peers' recipes have in common, with PyTorch's AdamW."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=True)
+    optimizer = fused_adamw(model, LEARNING_RATE, BETAS)
     batches = cycle(random_batches(shape))
 
     def step() -> float:
@@ -149,6 +146,14 @@ def usual_training(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], s
         return value.item()
 
     return Trainee(step, count_parameters(model))
+
+
+def fused_adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    """PyTorch's AdamW, which decays matrices and tables but no gains."""
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -15,6 +15,8 @@ from groundup.optim.adam import Adam, adam_step
 class AdamW(Adam):
     """Adam whose weight decay acts on the weights instead of the gradient."""
 
+    decoupled = True
+
     def update(self, weights: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         adamw_step(weights, gradient, group, state)
 

@@ -77,12 +77,13 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Nearest (semi-)orthogonal matrices, approximately, of a (..., rows, columns) stack; bf16."""
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16()
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.mT
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    # Contiguous, because products of transposed stacks are slower; and each sum is part of the product before it.
+    x = wide.reshape(-1, *wide.shape[-2:]).bfloat16().contiguous()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # singular values at most 1, which the polynomial needs
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.reshape(wide.shape)
     return x.mT if tall else x

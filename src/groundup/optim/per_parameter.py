@@ -22,11 +22,16 @@ class PerParameter(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    state = self.state[parameter]
-                    weights = master_of(parameter, state)
-                    self.update(weights, parameter.grad.to(weights.dtype), group, state)
-                    publish(parameter, weights)
+                    self.update_parameter(parameter, parameter.grad, group, self.state[parameter])
         return loss
+
+    def update_parameter(
+        self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]
+    ) -> None:
+        """Update a parameter of any dtype by its gradient."""
+        weights = master_of(parameter, state)
+        self.update(weights, gradient.to(weights.dtype), group, state)
+        publish(parameter, weights)
 
     def update(self, weights: Tensor, gradient: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Change the fp32 weights in place, by their fp32 gradient, which must not be changed (or both fp64)."""

@@ -6,19 +6,23 @@ with the loss that is 10 to 30 seconds, once; TorchInductor keeps the result on 
 
 import os
 import shutil
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from groundup.core.logging import get_logger
-from groundup.kernels.cross_entropy import linear_cross_entropy
+from groundup.kernels.cross_entropy import chunk_loss, linear_cross_entropy, mean_cross_entropy
 from groundup.kernels.dispatch import record, warn_once
 from groundup.models.language_model import LanguageModel
+from groundup.optim.adam import Adam, adam_in_one_pass
 
 logger = get_logger(__name__)
 
 
-def compile_for_training(model: LanguageModel) -> bool:
-    """Compile a model's parts and its loss for static shapes; False, said once, where there is no C++ compiler."""
+def compile_for_training(model: LanguageModel, optimizers: Sequence[torch.optim.Optimizer] = ()) -> bool:
+    """Compile a model's parts and its loss for static shapes, and Adam's update; False, said once, where there is no
+    C++ compiler."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if model.embedding.device.type == "cpu" and (compiler is None or shutil.which(compiler) is None):
         warn_once("training.step", "eager", "there is no C++ compiler (g++ or clang++), and with one it is faster.")
@@ -27,5 +31,9 @@ def compile_for_training(model: LanguageModel) -> bool:
     for part in model.static_parts():
         part.compile(dynamic=False)
     model.cross_entropy = torch.compile(linear_cross_entropy, dynamic=False)
+    model.mean_cross_entropy = partial(mean_cross_entropy, of_chunk=torch.compile(chunk_loss, dynamic=False))
+    for optimizer in optimizers:
+        if isinstance(optimizer, Adam):
+            optimizer.one_pass = torch.compile(adam_in_one_pass, dynamic=True)  # of a parameter of any size
     record("training.step", "compiled")
     return True
