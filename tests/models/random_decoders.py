@@ -67,6 +67,8 @@ def random_config(seed: int) -> DecoderConfig:
         logit_soft_cap=random.choice([None, None, 5.0]),
         z_loss=random.choice([0.0, 1e-3]),
         prediction_heads=random.choice([0, 0, 2]) if not isinstance(layers[-1].sequence, SharedAttention) else 0,
+        ngram_lengths=random.choice([(), (), (2,), (3,), (2, 4)]),
+        ngram_buckets=random.choice([7, 100]),
     )
 
 
@@ -161,6 +163,8 @@ def random_decoder(seed: int) -> Decoder:
                 parameter.add_(0.3 * torch.rand(parameter.shape, generator=generator))
             elif name == "unembedding":
                 parameter.normal_(0, 0.3, generator=generator)
+            elif name == "ngrams.tables":
+                parameter.normal_(0, 0.2, generator=generator)
     return decoder.eval()
 
 

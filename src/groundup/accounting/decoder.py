@@ -154,10 +154,10 @@ def heads_cost(config: DecoderConfig) -> Cost:
 
 
 def embedding_parameters(config: DecoderConfig) -> int:
-    """Tables that are looked up, not multiplied: of tokens, unless tied, and of positions."""
+    """Tables that are looked up, not multiplied: of tokens, unless tied, of n-grams and of positions."""
     tokens = 0 if config.tie_embeddings else config.vocab_size
     positions = config.context_length if config.position_embedding == "learned" else 0
-    return (tokens + positions) * config.width
+    return (tokens + len(config.ngram_lengths) * config.ngram_buckets + positions) * config.width
 
 
 def matrix_parameters(config: DecoderConfig) -> int:

@@ -81,15 +81,29 @@ class StateCache(LayerCache):
         self.state, self.tail_BWC = state, tail_BWC
 
 
-class KVCache:
-    """The memories of all layers."""
+class TokenCache(LayerCache):
+    """The ids of the tokens by position (B, S), for embeddings of several tokens; one more slot takes padding, and as
+    many more in front as they look back, which hold `nothing`."""
 
-    def __init__(self, layers: Sequence[LayerCache]) -> None:
-        self.layers = list(layers)
+    def __init__(self, batch: int, capacity: int, back: int, nothing: int, device: torch.device) -> None:
+        self._back, self._ids_BS = back, torch.full((batch, back + capacity + 1), nothing, device=device)
+
+    def update(self, positions_BT: Tensor, tokens_BT: Tensor) -> list[Tensor]:
+        """Write new ids; returns those 1, 2, ... places in front of each (B, T)."""
+        slots_BT = torch.where(positions_BT < 0, self._ids_BS.shape[1] - 1, positions_BT + self._back)
+        self._ids_BS.scatter_(1, slots_BT, tokens_BT)
+        return [self._ids_BS.gather(1, slots_BT - distance) for distance in range(1, self._back + 1)]
+
+
+class KVCache:
+    """The memories of all layers, and of the embedding where it needs one."""
+
+    def __init__(self, layers: Sequence[LayerCache], tokens: TokenCache | None = None) -> None:
+        self.layers, self.tokens = list(layers), tokens
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop the other rows, so that finished sequences cost nothing more."""
-        for layer in self.layers:
+        for layer in (*self.layers, *([] if self.tokens is None else [self.tokens])):
             layer.keep_rows(rows)
 
 

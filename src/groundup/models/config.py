@@ -55,8 +55,9 @@ class DecoderConfig:
         reordered  x + norm(f(x))           OLMo 2
 
     `parallel`: both mixers see the same normed input and are added together (GPT-J, PaLM). `embedding_scale` multiplies
-    token embeddings (Gemma: √width). `logit_soft_cap` c bounds logits to c tanh(logit / c). `z_loss` adds so
-    much of (ln Z)² to the loss, Z the sum of the softmax (PaLM, arXiv:2204.02311, section 5); `prediction_heads`
+    token embeddings (Gemma: √width). The last `ngram_lengths` tokens have embeddings too, each length in a hashed table
+    of `ngram_buckets` rows (`ngram_embedding.py`). `logit_soft_cap` c bounds logits to c tanh(logit / c). `z_loss` adds
+    so much of (ln Z)² to the loss, Z the sum of the softmax (PaLM, arXiv:2204.02311, section 5); `prediction_heads`
     further tokens are predicted, each by one more layer (`multi_token.py`): both in training only.
     """
 
@@ -72,6 +73,8 @@ class DecoderConfig:
     position_embedding: Literal["none", "learned", "sinusoidal"] = "none"
     tie_embeddings: bool = False
     embedding_scale: float = 1.0
+    ngram_lengths: tuple[int, ...] = ()
+    ngram_buckets: int = 32_768
     logit_soft_cap: float | None = None
     dropout: float = 0.0
     z_loss: float = 0.0
@@ -82,6 +85,9 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         require_positive({name: getattr(self, name) for name in ("vocab_size", "context_length", "width", "depth")})
         require_above_zero({"embedding_scale": self.embedding_scale, "logit_soft_cap": self.logit_soft_cap})
+        require_positive({"ngram_buckets": self.ngram_buckets})
+        if any(length < 2 for length in self.ngram_lengths) or len(set(self.ngram_lengths)) < len(self.ngram_lengths):
+            raise ConfigError(f"ngram_lengths is {self.ngram_lengths}; give different lengths of 2 tokens or more.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")
         for name in ("prediction_heads", "prediction_weight", "z_loss"):

@@ -19,6 +19,7 @@ from groundup.models.config import DecoderConfig, Norm
 from groundup.models.language_model import LanguageModel, positions_from_zero
 from groundup.models.layers import dropout
 from groundup.models.multi_token import PredictionHead
+from groundup.models.ngram_embedding import NgramEmbedding
 from groundup.models.normalization import Normalization
 from groundup.models.positions import sinusoids
 from groundup.models.stack import new_caches, run, stack
@@ -31,6 +32,8 @@ class Decoder(LanguageModel):
         super().__init__()
         self.config, self.logit_soft_cap, self.z_loss = config, config.logit_soft_cap, config.z_loss
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
+        lengths, buckets = config.ngram_lengths, config.ngram_buckets
+        self.ngrams = NgramEmbedding(lengths, buckets, config.width) if lengths else None
         if config.position_embedding == "learned":
             self.position_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
         self.blocks = stack(config)
@@ -50,6 +53,8 @@ class Decoder(LanguageModel):
     def states(self, tokens_BT: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
         """Hidden states before the last norm."""
         x_BTD = self.embed(tokens_BT, positions)
+        if self.ngrams is not None:
+            x_BTD = x_BTD + self.ngrams(tokens_BT, positions, None if cache is None else cache.tokens)
         return run(self.blocks, x_BTD, positions, None if cache is None else cache.layers, self.recompute)
 
     def embed(self, tokens_BT: Tensor, positions: Tensor) -> Tensor:
@@ -68,7 +73,8 @@ class Decoder(LanguageModel):
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
         """An empty memory for so many rows and positions."""
-        return KVCache(new_caches(self.blocks, batch, capacity))
+        tokens = None if self.ngrams is None else self.ngrams.new_cache(batch, capacity)
+        return KVCache(new_caches(self.blocks, batch, capacity), tokens)
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor | None = None) -> Tensor:
         """As `LanguageModel.token_losses`, in training with what the heads for further tokens add."""
@@ -76,6 +82,14 @@ class Decoder(LanguageModel):
             positions = positions_from_zero(tokens_BT, None) if positions is None else positions
             return self._losses_of_all_heads(tokens_BT, targets_BT, positions)
         return super().token_losses(tokens_BT, targets_BT, positions)
+
+    def mean_loss(
+        self, tokens_BT: Tensor, targets_BT: Tensor, weights_BT: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
+        """As `LanguageModel.mean_loss`, in training with what the heads for further tokens add."""
+        if self.training and self.prediction_heads:
+            return (self.token_losses(tokens_BT, targets_BT, positions) * weights_BT).sum() / weights_BT.sum()
+        return super().mean_loss(tokens_BT, targets_BT, weights_BT, positions)
 
     def _losses_of_all_heads(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor) -> Tensor:
         """Each position's loss and the weighted mean of those of the heads, as far as its document reaches."""

@@ -20,12 +20,16 @@ def initialize(model: LanguageModel, seed: int) -> None:
 
     Matrices that write to the residual stream are scaled by 1/√(2·depth), so that its variance does not grow with depth
     (Radford et al. 2019); the unembedding starts at 1/√D of that of a matrix, so that the first loss is near ln V.
+    Embeddings of n-grams start at zero: a row that is met for the first time says nothing.
     An LSTM ends without a norm and its states are small, so its output table starts at 1/√D.
     """
     generator = torch.Generator().manual_seed(seed)
     residual_scale = 1 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
+            continue
+        if name.startswith("ngrams."):
+            parameter.zero_()
             continue
         std = math.sqrt(2 / sum(parameter.shape[-2:]))
         if name in ("embedding", "position_embedding"):

@@ -65,7 +65,7 @@ def role(name: str, parameter: Tensor) -> str:
     """Which of the config's optimizers and learning rates a parameter has."""
     if is_matrix(name, parameter):
         return MATRICES
-    return EMBEDDING if name == "embedding" else REST
+    return EMBEDDING if name in ("embedding", "ngrams.tables") else REST
 
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
