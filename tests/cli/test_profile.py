@@ -136,6 +136,28 @@ def test_recomputing_is_compared_with_keeping(tell) -> None:
     assert "eager, recomputing is" in shown
 
 
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "float8"])
+def test_number_formats_are_told_of_every_tensor(tell, name: str) -> None:
+    code, shown, _ = tell("--config", written(TINY), "--compute.dtype", name, *few())
+    assert code == 0
+    found = result()
+    products = {"float16": "float16"}.get(name, "bfloat16")
+    assert (found["dtype"], found["dtypes"]["precision"], found["roofs"]["dtype"]) == (name, name, products)
+    assert found["roofs"]["width"] == (512 if name == "float16" else 2048)
+    for row in found["dtypes"]["parameters"]:
+        assert (row["weight"], row["master"]) == (products, "float32")
+        assert row["gradient"] == ("float32" if name == "float16" else "bfloat16")
+        assert set(row["moments"].values()) == {"float32"}
+    for text in (f"number formats, {name}", "blocks.*.sequence.query", "softmax", "float32 (1)"):
+        assert text in shown
+    assert ("float8_e5m2 (14)" in shown) == (name == "float8")
+    html = Path("out/profile.html").read_text()
+    assert "<code>blocks.*.channel.down</code>" in html
+    memory = {row["part"]: row for row in found["variants"][0]["memory"]["parts"]}
+    assert memory["weights"]["predicted"] == memory["weights"]["measured"] == weight_bytes(MODEL, "bfloat16")
+    assert memory["masters"]["predicted"] == memory["masters"]["measured"]
+
+
 def test_the_same_command_measures_again(tell) -> None:
     tell("--config", written(TINY), *few())
     first = result()

@@ -128,7 +128,7 @@ PRETRAIN = "pretrain --tokenizer tokenizer --out out --compute.no-compile --corp
         (f"{PRETRAIN} good.txt --optimizer.schedule.kind cosin", "There is no kind 'cosin' of optimizer.schedule"),
         (f"{PRETRAIN} good.txt --optimizer.matrices.momentum 1", "momentum is 1.0; it must be at least 0 and below 1"),
         (f"{PRETRAIN} good.txt --optimizer.rest.kind muon", "There is no kind 'muon' of optimizer.rest"),
-        (f"{PRETRAIN} good.txt --compute.dtype float16", "dtype is 'float16'"),
+        (f"{PRETRAIN} good.txt --compute.dtype float17", "dtype is 'float17'"),
         ("sft --base model --out out --target-accuracy 2", "target_accuracy is 2.0; it must be above 0"),
         ("grpo --start model --out out --grpo.group-size 1", "group_size is 1; a group needs at least 2"),
         ("grpo --start model --out out --grpo.reward style", "reward is 'style'; choose one of exact, random"),

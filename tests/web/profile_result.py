@@ -34,9 +34,39 @@ def result(*others: str, decoder: bool = True) -> dict[str, Any]:
         "flops_per_step": 99_052_683_264,
         "dtype": "bfloat16",
         "threads": 2,
-        "roofs": {"peak_flops": 7.2e11, "copy": 6.1e10, "triad": 7.4e10, "bandwidth": 7.4e10},
+        "roofs": {
+            "peak_flops": 7.2e11,
+            "copy": 6.1e10,
+            "triad": 7.4e10,
+            "bandwidth": 7.4e10,
+            "dtype": "bfloat16",
+            "width": 2048,
+        },
         "variants": [variant("compiled", 1.0, decoder)] + [variant(name, 1.61, decoder) for name in others],
         "parts": parts(decoder),
+        "dtypes": dtypes(),
+    }
+
+
+def dtypes() -> dict[str, Any]:
+    moments = {"mean": "float32", "mean_square": "float32"}
+    rows = [("embedding", "embedding", moments), ("matrices", "blocks.*.sequence.query", {"momentum": "float32"})]
+    return {
+        "precision": "bfloat16",
+        "parameters": [
+            {
+                "role": role,
+                "names": names,
+                "tensors": 6,
+                "numbers": 786_432,
+                "weight": "bfloat16",
+                "gradient": "bfloat16",
+                "master": "float32",
+                "moments": kept,
+            }
+            for role, names, kept in rows
+        ],
+        "computation": {"outputs of layers": {"bfloat16": 6}, "softmax": {"float32": 6}, "loss": {"float32": 1}},
     }
 
 

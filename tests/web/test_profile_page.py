@@ -10,7 +10,7 @@ from test_report import HOSTILE, Reader
 
 from groundup.web.profile_charts import Mark, memory_figure, roofline_figure
 from groundup.web.profile_page import render
-from groundup.web.profile_text import milliseconds, rate_text, shortened, weights_text
+from groundup.web.profile_text import counts_text, milliseconds, moments_text, rate_text, shortened, weights_text
 
 PROVENANCE = {
     "argv": ["groundup", "profile"],
@@ -95,6 +95,16 @@ def test_the_first_sentence_says_what_was_found() -> None:
     assert "Against eager1.61 ×" in plain(read(page(result("eager"))))
 
 
+def test_number_formats_stand_on_the_page() -> None:
+    values = result()
+    values["dtypes"]["parameters"][0] |= {"gradient": None, "master": None, "moments": {}}
+    text = plain(read(page(values)))
+    assert "embeddingembedding6786,432bfloat16–––" in text  # a frozen weight in fp32 has none of them
+    assert "blocks.*.sequence.querymatrices6786,432bfloat16bfloat16float32float32 (momentum)" in text
+    assert "outputs of layersbfloat16 (6)" in text
+    assert "Read off this training (bfloat16)" in text
+
+
 def test_names_are_never_markup() -> None:
     values = result("eager")
     values["variants"][0]["operations"][0]["name"] = HOSTILE
@@ -161,6 +171,9 @@ def test_weights_have_names_and_shape() -> None:
         (milliseconds(0), "0 ms"),
         (rate_text(7.2e11), "720 GFLOP/s"),
         (rate_text(9.894e14), "989 TFLOP/s"),
+        (counts_text({"bfloat16": 8, "float32": 5}), "bfloat16 (8), float32 (5)"),
+        (moments_text({"moments": {"mean": "float32", "mean_square": "float32"}}), "float32 (mean, mean_square)"),
+        (moments_text({"moments": {"a": "float32", "b": "bfloat16"}}), "float32 (a), bfloat16 (b)"),
     ],
 )
 def test_numbers_carry_their_units(shown: str, expected: str) -> None:

@@ -27,6 +27,7 @@ from groundup.models.language_model import LanguageModel
 from groundup.optim.config import OptimizerConfig
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.training.loop import update
+from groundup.training.precision import PRECISIONS, Precision
 from groundup.training.state import TrainState
 
 
@@ -120,10 +121,10 @@ def learn(
     shares = informative_shares(batch, advantages_B, config)
     # The first share is learnt from by the policy that sampled it. For the others its log-probabilities are kept; with
     # gradients on, though unused, so that attention takes the same path and unchanged weights give a ratio of 1.
-    old = [None, *(token_logprobs(state.model, part).detach() for part, _, _ in shares[1:])]
+    old = [None, *(token_logprobs(state.model, part, state.precision).detach() for part, _, _ in shares[1:])]
     totals: dict[str, float] = {}
     for (part, share_advantages_B, weight), old_BT in zip(shares, old, strict=True):
-        logprobs_BT = token_logprobs(state.model, part)
+        logprobs_BT = token_logprobs(state.model, part, state.precision)
         old_BT = logprobs_BT.detach() if old_BT is None else old_BT
         losses_BT, ratios_BT = clipped_losses(
             logprobs_BT, old_BT, share_advantages_B, config.clip_low, config.clip_high
@@ -132,12 +133,13 @@ def learn(
         if config.kl_coefficient > 0:
             assert reference is not None, "a KL term needs the policy to hold on to"
             with torch.no_grad():
-                reference_BT = token_logprobs(reference, part)
+                reference_BT = token_logprobs(reference, part, state.precision)
             divergences_BT = kl_k3(logprobs_BT, reference_BT)
             losses_BT = losses_BT + config.kl_coefficient * divergences_BT
             metrics["kl_to_start"] = masked_mean(divergences_BT.detach(), part.weights_BT)
         loss = weight * aggregate(losses_BT, part.weights_BT, config.aggregation, config.max_tokens)
-        (loss + state.model.auxiliary_loss()).backward()
+        scale = 1.0 if state.scaler is None else state.scaler.scale
+        (scale * (loss + state.model.auxiliary_loss())).backward()
         norm, learning_rate = update(state, optimizer, total)
         metrics |= {"loss": loss.item(), "gradient_norm": norm, "learning_rate": learning_rate}
         totals = {name: totals.get(name, 0.0) + value / config.updates for name, value in metrics.items()}
@@ -160,9 +162,10 @@ def informative_shares(batch: Batch, advantages_B: Tensor, config: GrpoConfig) -
     return shares
 
 
-def token_logprobs(model: LanguageModel, batch: Batch) -> Tensor:
+def token_logprobs(model: LanguageModel, batch: Batch, precision: Precision = PRECISIONS["float32"]) -> Tensor:
     """log π of the answers' tokens at temperature 1, the temperature of the rollouts, (B, T), fp32; 0 elsewhere."""
-    return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0, batch.positions_BT)
+    with precision.computing(batch.tokens_BT.device):
+        return -model.losses_where(batch.tokens_BT, batch.targets_BT, batch.weights_BT > 0, batch.positions_BT)
 
 
 def token_metrics(

@@ -22,13 +22,15 @@ class Args:
 
     The steps are those of `groundup pretrain`, on random tokens or on given ones; nothing is learnt or kept. What comes
     out: the phases of a step, tokens a second and MFU, the operations that take longest, the time of each part of the
-    model beside its FLOPs, memory beside what accounting predicts, a roofline, a page with all of it, and a trace.
+    model beside its FLOPs, memory beside what accounting predicts, a roofline, number formats of all tensors, a page
+    with all of it, and a trace.
 
     examples:
       groundup profile
       groundup profile --recipe quickstart --compare-eager --out runs/step
       groundup profile --config runs/notes/config.json --tokens runs/notes
       groundup profile --recompute 1 --compare-recompute
+      groundup profile --compute.dtype autocast
       groundup profile --batch-size 8 --model.context-length 1024 --compute.no-compile --repeats 5
     """
 
@@ -76,7 +78,7 @@ def run(args: Args) -> None:
     console = Console()
     variants = result["variants"]
     tables = (phases(result), *map(operations, variants), parts(result), *map(memory, variants), products(result))
-    for table in tables:
+    for table in (*tables, parameter_dtypes(result), computation_dtypes(result)):
         console.print(table)
     print(summary(result))
     print(f"page: {args.out / 'profile.html'}; trace for Perfetto or chrome://tracing: {args.out / 'trace.json'}")
@@ -174,6 +176,26 @@ def products(result: dict[str, Any]) -> "Table":
     table.add_section()
     table.add_row("whole step", "", *_under_roof(main))
     table.caption = f"roofs: {roofs['peak_flops'] / 1e9:,.4g} GFLOP/s, {roofs['bandwidth'] / 1e9:,.4g} GB/s, measured"
+    return table
+
+
+def parameter_dtypes(result: dict[str, Any]) -> "Table":
+    from groundup.web.profile_text import moments_text
+
+    found = result["dtypes"]
+    table = _table(f"number formats, {found['precision']}", "parameters", "", "weight", "gradient", "master", "moments")
+    for row in found["parameters"]:
+        formats = (row["gradient"] or "-", row["master"] or "-", moments_text(row) or "-")
+        table.add_row(row["names"], row["role"], row["weight"], *formats)
+    return table
+
+
+def computation_dtypes(result: dict[str, Any]) -> "Table":
+    from groundup.web.profile_text import counts_text
+
+    table = _table("number formats of the computation, with the number of tensors", "tensors", "")
+    for what, counts in result["dtypes"]["computation"].items():
+        table.add_row(what, counts_text(counts))
     return table
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.kernels.dispatch import record
+from groundup.kernels.exact import exact
 
 MIN_BLOCK = 64
 
@@ -65,6 +66,7 @@ def attend(
     return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, attn_mask=mask, scale=scale, enable_gqa=True)
 
 
+@exact
 def attend_reference(
     q_BHTK: Tensor,
     k_BGSK: Tensor,

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from groundup.kernels.exact import exact
 from groundup.models import mixer_config
 from groundup.models.cache import LayerCache, StateCache
 from groundup.models.config import DecoderConfig
@@ -87,6 +88,7 @@ class DeltaRule(nn.Module):
         return (-self.log_decay_rate.float().exp() * step_BTH).mT
 
 
+@exact
 def delta_rule(
     q_BHTK: Tensor,
     k_BHTK: Tensor,

@@ -9,10 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from groundup.kernels.float8 import weight_product
+
 
 def affine(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, from (..., I) to (..., O)."""
-    y = x @ weight_OI.mT
+    y = weight_product(x, weight_OI.mT)
     return y if bias_O is None else y + bias_O
 
 

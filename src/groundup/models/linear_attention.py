@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from groundup.kernels.exact import exact
 from groundup.models import mixer_config
 from groundup.models.cache import LayerCache, StateCache
 from groundup.models.config import DecoderConfig
@@ -68,6 +69,7 @@ class LinearAttention(nn.Module):
         return torch.where(x_BHTK > 0, x_BHTK + 1, x_BHTK.clamp(max=0).exp())
 
 
+@exact
 def scan(
     q_BGTK: Tensor,
     k_BGTK: Tensor,

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from groundup.core.errors import ConfigError
+from groundup.kernels.exact import exact
 from groundup.models import mixer_config
 from groundup.models.cache import LayerCache
 from groundup.models.config import DecoderConfig
@@ -62,7 +63,7 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x_BTD: Tensor, positions: Tensor, cache: LayerCache | None) -> Tensor:
         config = self.config
         # fp32, as in Switch Transformer (section 2.4): rounded to bf16, close scores tie and another expert is chosen.
-        logits_BTE = affine(x_BTD.float(), self.router.float())
+        logits_BTE = exact(affine)(x_BTD.float(), self.router.float())
         scores_BTE = scores(logits_BTE, config.gate)
         if config.routing == "tokens":
             chosen_BTE = choose_experts(

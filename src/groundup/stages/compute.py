@@ -9,12 +9,13 @@ import torch
 from groundup.core.files import read_json, write_json
 from groundup.kernels.peak import fastest_dtype, measured_matmul_flops
 from groundup.stages.config import ComputeConfig
+from groundup.training.precision import PRECISIONS, Precision, precision_of
 
 
 class Compute(NamedTuple):
-    """The number format that the model computes in, and the measured rate of matrix products in it, FLOP/s."""
+    """The number formats that the model computes in, and the measured rate of matrix products in theirs, FLOP/s."""
 
-    dtype: torch.dtype
+    precision: Precision
     peak_flops: float
 
 
@@ -24,11 +25,10 @@ def prepare_compute(config: ComputeConfig, out: Path) -> Compute:
     if record.exists():
         known = read_json(record)
         torch.set_num_threads(known["threads"])  # sums over another number of threads round differently
-        return Compute(getattr(torch, known["dtype"]), known["peak_flops"])
+        return Compute(PRECISIONS[known["dtype"]], known["peak_flops"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.threads or cores)
-    dtype = fastest_dtype() if config.dtype == "auto" else getattr(torch, config.dtype)
-    peak = measured_matmul_flops(dtype)
-    name = str(dtype).removeprefix("torch.")
-    write_json(record, {"dtype": name, "peak_flops": peak, "threads": torch.get_num_threads()})
-    return Compute(dtype, peak)
+    precision = precision_of(fastest_dtype()) if config.dtype == "auto" else PRECISIONS[config.dtype]
+    peak = measured_matmul_flops(precision.products)
+    write_json(record, {"dtype": precision.name, "peak_flops": peak, "threads": torch.get_num_threads()})
+    return Compute(precision, peak)

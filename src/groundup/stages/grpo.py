@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.alignment.grpo import grpo
-from groundup.checkpoint.store import Checkpoint, latest_checkpoint
+from groundup.checkpoint.store import Checkpoint, latest_checkpoint, remove_superseded
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished
@@ -52,9 +52,10 @@ def start_or_resume(config: RlConfig, base: Checkpoint, compute: Compute, run: R
     checkpoint = latest_checkpoint(run.directory / "checkpoints")
     if checkpoint is None:
         run.rewind(0)
-        return TrainState.from_weights(base, config.optimizer, compute.dtype), 0.0
+        return TrainState.from_weights(base, config.optimizer, compute.precision), 0.0
+    remove_superseded(checkpoint.path)
     run.rewind(checkpoint.state["step"] // config.grpo.updates)
-    return TrainState.resumed(checkpoint, config.optimizer, compute.dtype), checkpoint.state["seconds"]
+    return TrainState.resumed(checkpoint, config.optimizer, compute.precision), checkpoint.state["seconds"]
 
 
 def reinforce(
@@ -63,7 +64,7 @@ def reinforce(
     """Consume the steps: log, look at held-out accuracy now and then, save; returns the total seconds."""
     began = time.perf_counter() - seconds
     if config.compute.compile:
-        compile_for_training(state.model)
+        compile_for_training(state.model, state.optimizers)
     name = run.directory.name
     steps = config.grpo.steps
     curve = instructions("heldout", 0, CURVE_EXAMPLES)

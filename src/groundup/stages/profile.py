@@ -34,16 +34,19 @@ from groundup.core.progress import Advance, progress
 from groundup.core.runs import Run
 from groundup.core.seeds import derive_seed
 from groundup.kernels.dispatch import chosen
+from groundup.kernels.peak import product_size
 from groundup.models.config import DecoderConfig
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import PretrainConfig
 from groundup.stages.profile_config import ProfileConfig
 from groundup.tokenization.token_shards import open_shards
 from groundup.training.compiling import compile_for_training
+from groundup.training.dtype_table import tabulated
 from groundup.training.layer_times import Part, time_parts
 from groundup.training.objectives import next_token
 from groundup.training.operation_groups import group_seconds, product_seconds, rows
-from groundup.training.profiling import PHASES, Training, phase_seconds, spread, step_seconds, time_steps
+from groundup.training.precision import Precision
+from groundup.training.profiling import PHASES, Training, phase_seconds, spread, step_seconds, time_steps, watched
 from groundup.training.roofline import Roofs, higher, measured_roofs, products, weight_shapes
 from groundup.training.state import TrainState
 from groundup.training.step_memory import (
@@ -88,7 +91,6 @@ class Setup(NamedTuple):
 
     training: Training
     config: ProfileConfig
-    dtype: str
     run: Run
     before: int
     advance: Advance
@@ -102,24 +104,24 @@ def run_profile(config: ProfileConfig, tokens: Path | None, out: Path) -> dict[s
     horizon = max(pretrain.steps, 100 * (config.warmup + config.repeats + config.traced))
     source = batches(pretrain, stream, horizon)
     with Run(out, config, {"moment": str(time.time_ns())}) as run:
-        dtype = prepare_compute(pretrain.compute, out).dtype
-        roofs = measured_roofs(dtype)
+        precision = prepare_compute(pretrain.compute, out).precision
+        roofs = measured_roofs(precision.products)
         before = used_bytes(torch.device("cpu"))
-        state = TrainState(pretrain.model, pretrain.optimizer, dtype, pretrain.seed)
+        state = TrainState(pretrain.model, pretrain.optimizer, precision, pretrain.seed)
         training = Training(state, source, next_token, pretrain.optimizer, horizon, pretrain.accumulate)
-        name = str(dtype).removeprefix("torch.")
         wanted = variants_of(config)
         with progress("profile", (config.warmup + config.repeats) * (1 + len(wanted))) as advance:
             parts = time_parts(training, config.warmup, config.repeats, advance)
-            variants = measure_variants(Setup(training, config, name, run, before, advance), wanted)
-        roofs = higher(roofs, measured_roofs(dtype))
+            variants = measure_variants(Setup(training, config, run, before, advance), wanted)
+        roofs = higher(roofs, measured_roofs(precision.products))
         result = {
             "seconds": time.perf_counter() - started,
             "tokens": "random" if tokens is None else str(tokens),
-            **facts(pretrain, name),
-            "roofs": {**roofs._asdict(), "bandwidth": roofs.bandwidth},
+            **facts(pretrain, precision.name),
+            "roofs": {**roofs._asdict(), "bandwidth": roofs.bandwidth, **measured_product(precision)},
             "variants": [under_roofs(variant, roofs, flops_of_step(pretrain)) for variant in variants],
             "parts": part_rows(parts),
+            "dtypes": dtypes(training),
         }
         run.add_provenance(kernels=chosen())
         write_text(out / "profile.html", render(out.name, result, run.provenance, encode(config)))
@@ -172,6 +174,11 @@ def predicted_memory(config: PretrainConfig, dtype: str, recompute: int) -> dict
     return {part: amount for part, amount in memory.items() if known or part != "moments"}
 
 
+def measured_product(precision: Precision) -> dict[str, Any]:
+    """What the roof of arithmetic was measured with."""
+    return {"dtype": str(precision.products).removeprefix("torch."), "width": product_size(precision.products)}
+
+
 def facts(config: PretrainConfig, dtype: str) -> dict[str, Any]:
     """What the measurements are of."""
     return {
@@ -206,7 +213,7 @@ def measure_variants(setup: Setup, wanted: list[Variant]) -> list[dict[str, Any]
     found = {each: measure(setup, each, main=each == wanted[0]) for each in wanted if not each.compiled}
     if wanted[0].compiled:
         with named_kernels():
-            compiles = compile_for_training(setup.training.model)
+            compiles = compile_for_training(setup.training.model, setup.training.state.optimizers)
             for each in wanted:
                 actual = each if compiles else each._replace(compiled=False)  # there may be no compiler
                 if actual not in found:
@@ -289,7 +296,8 @@ def measure_memory(setup: Setup, variant: Variant, step_seconds: float) -> dict[
     training = setup.training
     resident = sample_step(training, step_seconds)
     tensors = tensor_timeline(record(training, 1, compiled=variant.compiled, memory=True), training.state)
-    predicted = predicted_memory(setup.config.pretrain, setup.dtype, variant.recompute)
+    weights = str(training.state.precision.weights).removeprefix("torch.")
+    predicted = predicted_memory(setup.config.pretrain, weights, variant.recompute)
     return {
         "before": setup.before,
         "resident": timeline_facts(resident),
@@ -327,6 +335,16 @@ def timeline_facts(timeline: Timeline) -> dict[str, Any]:
         "bytes": [int(value) for value in values],
         "phases": [span._asdict() for span in timeline.phases],
     }
+
+
+def dtypes(training: Training) -> dict[str, Any]:
+    """The number formats of all tensors, from further steps until one changes the weights."""
+    told: list[dict[str, Any]] = []
+    ticks = watched(training, lambda phase: None)
+    for _ in tabulated(ticks, training.state, training.objective, told.append):
+        if told:
+            break
+    return told[0]
 
 
 def part_rows(parts: list[Part]) -> list[dict[str, Any]]:

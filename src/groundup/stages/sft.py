@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.alignment.instruction_batches import InstructionSource
-from groundup.checkpoint.store import Checkpoint, latest_checkpoint
+from groundup.checkpoint.store import Checkpoint, latest_checkpoint, remove_superseded
 from groundup.core.errors import InputError
 from groundup.core.files import clear_temporaries, write_json, write_text
 from groundup.core.logging import get_logger
@@ -58,9 +58,10 @@ def start_or_resume(
     checkpoint = latest_checkpoint(run.directory / "checkpoints")
     if checkpoint is None:
         run.rewind(0)
-        return TrainState.from_weights(base, config.optimizer, compute.dtype), dict(FRESH)
+        return TrainState.from_weights(base, config.optimizer, compute.precision), dict(FRESH)
+    remove_superseded(checkpoint.path)
     run.rewind(checkpoint.state["step"])
-    return TrainState.resumed(checkpoint, config.optimizer, compute.dtype), checkpoint.state
+    return TrainState.resumed(checkpoint, config.optimizer, compute.precision), checkpoint.state
 
 
 def fine_tune(
@@ -74,7 +75,7 @@ def fine_tune(
     """Train at full rate until the target, then anneal; returns the seconds spent, before a resume too."""
     began = time.perf_counter() - counters["seconds"]
     if config.compute.compile and not counters["done"]:
-        compile_for_training(state.model)
+        compile_for_training(state.model, state.optimizers)
     source = InstructionSource(tokenizer, config.batch_size, config.seed)
     validation = instructions("validation", derive_seed("validation", config.seed), config.validation_examples)
     engine = Engine(state.model, tokenizer)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import NamedTuple
 
-from groundup.batches.batch import BatchSource
+from groundup.batches.batch import Batch, BatchSource
 from groundup.core.errors import GroundupError
 from groundup.optim.build import clip_gradients, gradient_norms, set_learning_rates
 from groundup.optim.config import OptimizerConfig
@@ -30,7 +30,7 @@ class Diverged(GroundupError, ArithmeticError):
 
 class Tick(NamedTuple):
     """One finished step. `step` counts finished steps, so the first tick says 1; `seconds` is the step's wall time;
-    `skipped`, that the guard did not let the update happen."""
+    `skipped`, that the guard did not let the update happen; `overflowed`, that fp16 did not."""
 
     step: int
     loss: float
@@ -40,6 +40,7 @@ class Tick(NamedTuple):
     seconds: float
     metrics: dict[str, float]
     skipped: bool = False
+    overflowed: bool = False
 
 
 def train(
@@ -59,14 +60,16 @@ def train(
     while state.step < steps:
         start = time.perf_counter()
         batch = source.batch(state.step + state.passed_over)
-        loss, metrics = backward(state.model, batch, objective, parts)
+        loss, metrics = differentiate(state, batch, objective, parts)
         inspected = inspect_every > 0 and (state.step + 1) % inspect_every == 0
         if inspected:
             metrics |= {f"gradient_norm_{name}": each for name, each in gradient_norms(state.optimizers).items()}
         norm = clip_gradients(state.model, config.clip_norm)
-        skipped = guard is not None and guard.factor > 0 and is_spike(loss, norm, state.recent_norms, guard)
-        if skipped:
-            state.skips += 1
+        overflowed = math.isfinite(loss) and overflows(state, norm)
+        guarded = guard is not None and guard.factor > 0 and not overflowed
+        skipped = guarded and is_spike(loss, norm, state.recent_norms, guard)
+        if overflowed or skipped:
+            state.skips += skipped
             learning_rate = skip(state, config, steps)
         else:
             state.skips = 0
@@ -78,7 +81,7 @@ def train(
                 state.average.update(state.weights())
             state.recent_norms = [*state.recent_norms, norm][-guard.window :] if guard is not None else []
         tokens, seconds = batch.tokens_BT.numel(), time.perf_counter() - start
-        yield Tick(state.step, loss, norm, learning_rate, tokens, seconds, metrics, skipped)
+        yield Tick(state.step, loss, norm, learning_rate, tokens, seconds, metrics, skipped, overflowed)
         if guard is not None and state.skips >= guard.patience:
             usual = statistics.median(state.recent_norms or [math.nan])
             raise Diverged(
@@ -88,9 +91,38 @@ def train(
             )
 
 
+def differentiate(state: TrainState, batch: Batch, objective: Objective, parts: int) -> tuple[float, dict[str, float]]:
+    """Fill the gradients; in fp16 those of the scaled loss, unscaled again. Returns the loss and metrics."""
+    scaler = state.scaler
+    if scaler is None:
+        return backward(state.model, batch, objective, parts, state.precision)
+    loss, metrics = backward(state.model, batch, objective, parts, state.precision, scaler.scale)
+    scaler.unscale(state.model)
+    return loss, metrics | {"loss_scale": scaler.scale}
+
+
+def overflows(state: TrainState, norm: float) -> bool:
+    """Whether fp16 could not hold the gradients of a scaled loss; the scaler learns of it. Its norm alone tells: it is
+    not finite where one of them is not."""
+    if state.scaler is None:
+        return False
+    state.scaler.update(math.isfinite(norm))
+    if state.scaler.exhausted:
+        raise Diverged(
+            f"The gradient norm is {norm} at step {state.step + 1}, however small the loss is scaled for fp16 (by "
+            f"{2 * state.scaler.scale:g} now). Lower the learning rate, check the data, or train in bfloat16."
+        )
+    return not math.isfinite(norm)
+
+
 def update(state: TrainState, config: OptimizerConfig, steps: int) -> tuple[float, float]:
-    """Clip the gradients and step. Returns the gradient norm before clipping, and the learning rate."""
+    """Clip the gradients, of a scaled loss in fp16, and step. Returns the gradient norm before clipping, and the
+    learning rate."""
+    if state.scaler is not None:
+        state.scaler.unscale(state.model)
     norm = clip_gradients(state.model, config.clip_norm)
+    if overflows(state, norm):
+        return norm, skip(state, config, steps)
     require_finite("gradient norm", norm, state.step, config)  # no checkpoint may hold NaN weights
     return norm, step(state, config, steps)
 

@@ -18,25 +18,36 @@ from groundup.optim.build import build_optimizers
 from groundup.optim.config import OptimizerConfig
 from groundup.optim.master import master_of
 from groundup.training.config import AverageConfig
+from groundup.training.loss_scaler import LossScaler
+from groundup.training.precision import Precision, precision_of
 from groundup.training.warm_start import warm_weights
 
+SCALER = "loss_scaler"  # its place in a checkpoint's state
 AVERAGE = "average/"  # in front of the average's names among the optimizers' tensors
+Dtype = torch.dtype | Precision
 
 
 class TrainState:
-    """A model in its compute dtype, optimizers that own the fp32 masters, the number of finished steps, how many
-    batches were passed over besides, and for a guard the last gradient norms and the skips in a row."""
+    """A model in the weights' format of its precision, optimizers that own the fp32 masters, the scaler of the loss in
+    fp16, the number of finished steps, how many batches were passed over besides, and for a guard the last gradient
+    norms and the skips in a row."""
 
-    def __init__(self, config: ModelConfig, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int) -> None:
+    def __init__(self, config: ModelConfig, optimizer: OptimizerConfig, dtype: Dtype, seed: int) -> None:
         """Freshly initialised weights, drawn in fp32 and then rounded, so that every dtype starts from the same."""
         self.model = build_model(config)
         initialize(self.model, seed)
         self._adopt(self.model.state_dict(), optimizer, dtype)
 
-    def _adopt(self, weights: dict[str, Tensor], optimizer: OptimizerConfig, dtype: torch.dtype) -> None:
+    def _adopt(self, weights: dict[str, Tensor], optimizer: OptimizerConfig, dtype: Dtype) -> None:
         """Take fp32 weights: masters hold them exactly, the model holds them rounded to its dtype."""
         exact = {name: weight.detach().clone() for name, weight in weights.items()}
-        self.model.to(dtype)
+        self.precision = precision_of(dtype)
+        self.model.to(self.precision.weights)
+        self.scaler: LossScaler | None = None
+        if self.precision.weights == torch.float16:
+            self.scaler = LossScaler()
+            for parameter in self.model.parameters():
+                parameter.grad_dtype = torch.float32  # unscaled in fp16, small gradients would vanish after all
         self.optimizers = build_optimizers(self.model, optimizer)
         self._owners = {
             member: each for each in self.optimizers for group in each.param_groups for member in group["params"]
@@ -53,7 +64,7 @@ class TrainState:
                 buffer.copy_(exact[name])
 
     @classmethod
-    def from_weights(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype) -> "TrainState":
+    def from_weights(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: Dtype) -> "TrainState":
         """Start a new training from a checkpoint's weights, with fresh optimizer state."""
         state = cls(checkpoint.config, optimizer, dtype, seed=0)
         state._adopt(checkpoint.weights(), optimizer, dtype)
@@ -61,7 +72,7 @@ class TrainState:
 
     @classmethod
     def warm(
-        cls, config: ModelConfig, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype, seed: int
+        cls, config: ModelConfig, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: Dtype, seed: int
     ) -> "TrainState":
         """Start a new training of another config from a checkpoint's weights, as far as they fit (`warm_start.py`)."""
         state = cls(config, optimizer, dtype, seed)
@@ -70,10 +81,10 @@ class TrainState:
 
     def restart(self, weights: dict[str, Tensor], optimizer: OptimizerConfig) -> None:
         """Begin again at step 0 from these fp32 weights, in the same model."""
-        self._adopt(weights, optimizer, self.model.embedding.dtype)
+        self._adopt(weights, optimizer, self.precision)
 
     @classmethod
-    def resumed(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: torch.dtype) -> "TrainState":
+    def resumed(cls, checkpoint: Checkpoint, optimizer: OptimizerConfig, dtype: Dtype) -> "TrainState":
         """Continue exactly where a checkpoint was saved: weights, optimizer state and step."""
         state = cls.from_weights(checkpoint, optimizer, dtype)
         tensors = checkpoint.optimizer()
@@ -85,6 +96,8 @@ class TrainState:
                 slot["step"] = int(slot["step"])
         state.step, state.passed_over = checkpoint.state["step"], checkpoint.state["passed_over"]
         state.recent_norms, state.skips = checkpoint.state["recent_norms"], checkpoint.state["skips"]
+        if state.scaler is not None and SCALER in checkpoint.state:
+            state.scaler = LossScaler(**checkpoint.state[SCALER])
         state._averaged = {key.removeprefix(AVERAGE): each for key, each in tensors.items() if key.startswith(AVERAGE)}
         return state
 
@@ -134,6 +147,8 @@ class TrainState:
             weights, tensors = ({name: each.clone() for name, each in one.items()} for one in (weights, tensors))
         counters = {**counters, "passed_over": self.passed_over, "skips": self.skips}
         counters["recent_norms"] = list(self.recent_norms)
+        if self.scaler is not None:
+            counters[SCALER] = self.scaler.state()
         return Snapshot(self.step, self.model.config, weights, counters, tensors)
 
     def _slot(self, parameter: Tensor) -> dict[str, Any]:

@@ -92,10 +92,10 @@ def roofline_section(result: dict[str, Any]) -> Child:
     key = [f"{number}  {weights}" for weights, number in numbers.items()]
     drawn = charts.roofline_figure("roofline", alt, roofs["peak_flops"], roofs["bandwidth"], marks, key)
     caption = (
-        "The roof is measured: products of 2,048 × 2,048, and the faster of a copy and a triad. A product stands where "
-        "its FLOPs a byte and its rate inside the step put it; each tensor counts as moved once. The whole step has "
-        "the FLOPs of accounting, the bytes of its products, and its own time: its distance from the products is time "
-        "outside of them."
+        f"The roof is measured: products of {roofs['width']:,} × {roofs['width']:,}, and the faster of a copy and a "
+        "triad. A product stands where its FLOPs a byte and its rate inside the step put it; each tensor counts as "
+        "moved once. The whole step has the FLOPs of accounting, the bytes of its products, and its own time: its "
+        "distance from the products is time outside of them."
     )
     return panels(
         figure(f"Matrix products under the roof, {main['name']}", drawn, caption), _product_table(main, numbers)

@@ -6,6 +6,7 @@ The step as a whole first, then what it consists of (`profile_time.py`), then wh
 import json
 from typing import Any
 
+from groundup.web.profile_dtypes import dtypes_section
 from groundup.web.profile_limits import memory_section, roofline_section
 from groundup.web.profile_text import milliseconds, ms, predicted_bytes, rate_text
 from groundup.web.profile_time import operations_section, parts_section, step_section
@@ -40,6 +41,7 @@ def render(name: str, result: dict[str, Any], provenance: dict[str, Any], config
         ("operations", "Operations", operations_section(result)),
         ("parts", "Parts of the model", parts_section(result)),
         ("memory", "Memory", memory_section(result)),
+        ("formats", "Number formats", dtypes_section(result)),
         ("roofline", "Roofline", roofline_section(result)),
         ("provenance", "Provenance", _provenance(result, provenance, config)),
     )
@@ -95,7 +97,7 @@ def _cards(result: dict[str, Any]) -> Markup:
         card(
             "Roofs of this machine",
             rate_text(roofs["peak_flops"]),
-            [f"{result['dtype']}; memory {size_text(roofs['bandwidth'])}/s"],
+            [f"{roofs['dtype']}; memory {size_text(roofs['bandwidth'])}/s"],
         ),
     ]
     for each in others:
@@ -108,10 +110,11 @@ def _provenance(result: dict[str, Any], provenance: dict[str, Any], config: dict
     hardware, git = provenance.get("hardware") or {}, provenance.get("git") or {}
     libraries, kernels = provenance.get("libraries") or {}, provenance.get("kernels") or {}
     roofs, argv = result["roofs"], provenance.get("argv") or []
+    width = f"{roofs['width']:,}"
     pairs: list[tuple[str, Child]] = [
         ("processor", str(hardware.get("processor"))),
         ("cores, threads", f"{hardware.get('cores')}, {result['threads']}"),
-        ("matrix products", f"{rate_text(roofs['peak_flops'])}, {result['dtype']}, 2,048 × 2,048"),
+        ("matrix products", f"{rate_text(roofs['peak_flops'])}, {roofs['dtype']}, {width} × {width}"),
         ("memory", f"copy {size_text(roofs['copy'])}/s, triad {size_text(roofs['triad'])}/s"),
         ("FLOPs of a step", f"{short_text(result['flops_per_step'])}FLOP, by accounting"),
         ("tokens", result["tokens"]),

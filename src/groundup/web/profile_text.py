@@ -51,3 +51,15 @@ def weights_text(product: dict[str, Any]) -> str:
 
 def predicted_bytes(memory: dict[str, Any], part: str) -> int | None:
     return next(row["predicted"] for row in memory["parts"] if row["part"] == part)
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """Formats with the number of tensors that have them: bfloat16 (42), float32 (2)."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def moments_text(row: dict[str, Any]) -> str:
+    """Moments of parameters with their formats: float32 (mean, mean_square)."""
+    moments: dict[str, str] = row["moments"]
+    formats = dict.fromkeys(moments.values())
+    return ", ".join(f"{each} ({', '.join(name for name in moments if moments[name] == each)})" for each in formats)
