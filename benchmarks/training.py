@@ -19,14 +19,13 @@ and the command ends with code 1.
 
 import argparse
 import math
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.child import Result
-from harness.measure import Claim, console, machine, progress_bar, show, version
+from harness.measure import Claim, console, cores, machine, progress_bar, show, version
 from harness.turns import Pair, Side, fastest, paired, spread, take_turns
 from training_peers.shapes import BATCHES, SHAPES, Shape
 
@@ -222,11 +221,6 @@ def arguments() -> argparse.Namespace:
     if chosen.quick:
         chosen.only, chosen.runs, chosen.stretch = ["tiny"], 2, 0.2
     return chosen
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def summarize(session: Session, title: str) -> None:

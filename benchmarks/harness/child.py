@@ -20,7 +20,7 @@ def child_main(run: Callable[[Result], Result]) -> None:
     """The main function of a job's process: pin, run, write the result; a fault becomes `missing`."""
     question, answer = Path(sys.argv[1]), Path(sys.argv[2])
     job = json.loads(question.read_text())
-    pin(int(job.get("cores", 1)))
+    pin(int(job.get("cores", 1)), int(job.get("place", 0)))
     try:
         result = run(job)
     except Exception as error:  # noqa: BLE001 - whatever a peer raises is reported, and the benchmark goes on
@@ -61,10 +61,12 @@ def fault(error: Exception) -> Result:
     return {"missing": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"}
 
 
-def pin(cores: int) -> None:
-    """Keep this process on the last `cores` of its cores (the first one serves most interrupts); Linux only."""
+def pin(cores: int, place: int = 0) -> None:
+    """Keep this process on the last `cores` of its cores (the first one serves most interrupts), or on those before
+    them: a `place` for each of several processes that run at the same time. Linux only."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
+        allowed = sorted(os.sched_getaffinity(0))[::-1]
+        os.sched_setaffinity(0, allowed[place * cores : (place + 1) * cores])
 
 
 def claim_memory(size: int = 1 << 29) -> None:

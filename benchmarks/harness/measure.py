@@ -174,9 +174,13 @@ def machine() -> str:
         for line in (information.read_text().splitlines() if information.exists() else [])
         if line.startswith("model name")
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor = names[0] if names else platform.processor() or platform.machine()
-    return f"{processor}, {cores} cores, Python {platform.python_version()}"
+    return f"{processor}, {cores()} cores, Python {platform.python_version()}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show(claims: Sequence[Claim], title: str) -> None:

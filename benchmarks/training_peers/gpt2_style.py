@@ -1,8 +1,11 @@
 """The baseline: a decoder in the manner of GPT-2, written as such models usually are, trained in fp32.
 
 LayerNorm, GELU, learned positions, tied embeddings, no biases, no dropout, PyTorch's fused attention, PyTorch's
-AdamW, no compilation: what nanoGPT's recipe for a CPU does, with the shapes of this benchmark.
+AdamW, no compilation: what nanoGPT's recipe for a CPU does, with the shapes of this benchmark. Matrices and tables
+start as N(0, 0.02²), those that write to the residual stream divided by √(2·depth) (Radford et al. 2019).
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +47,20 @@ class GPT2Style(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
+        for layer in self.layers:
+            for matrix in (layer.output, layer.down):
+                nn.init.normal_(matrix.weight, std=0.02 / math.sqrt(2 * shape.depth))
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(tokens_BT).flatten(0, 1), targets_BT.flatten())
+
+    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """-log p of each target in nats (B, T), the form in which `groundup.evaluation` scores a model."""
+        return F.cross_entropy(self.logits(tokens_BT).transpose(1, 2), targets_BT, reduction="none")
+
+    def logits(self, tokens_BT: Tensor) -> Tensor:
+        """Over the vocabulary (B, T, V)."""
         x_BTD = self.embedding(tokens_BT) + self.positions(torch.arange(tokens_BT.shape[1]))
         for layer in self.layers:
             x_BTD = layer(x_BTD)
-        logits_BTV = F.linear(self.norm(x_BTD), self.embedding.weight)
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
+        return F.linear(self.norm(x_BTD), self.embedding.weight)
