@@ -11,6 +11,7 @@ from groundup.models.mixer_config import DeltaRule, MixtureOfExperts
 from groundup.optim.optimizer_config import AdamW, Lion, Muon, Soap
 from groundup.optim.schedule_config import Cosine, Wsd
 from groundup.stages.config import PretrainConfig
+from groundup.training.config import AverageConfig
 
 FLAGS = (tyro.conf.CascadeSubcommandArgs, tyro.conf.AvoidSubcommands)
 WHERE = "--corpus c --tokenizer t --out o "
@@ -48,6 +49,12 @@ def test_layers_and_models_have_kinds_too() -> None:
     assert found.layers[0].channel == MixtureOfExperts()  # type: ignore[union-attr]
     assert found.layers[0].sequence == DeltaRule()  # type: ignore[union-attr]
     assert parsed("--model.kind lstm --model.depth 3").model == LstmConfig(depth=3)
+
+
+def test_a_kind_that_is_an_option_like_any_other_changes_only_itself() -> None:
+    found = parsed("--average.snapshots 3 --average.kind latest").average
+    assert found == AverageConfig("latest", snapshots=3)
+    assert parsed("--average.kind=exponential --average.decay 0.9").average == AverageConfig("exponential", decay=0.9)
 
 
 def test_a_quickstarts_parts_are_reached_by_their_path() -> None:

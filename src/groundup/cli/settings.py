@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from groundup.core.config import decode, nearest
 from groundup.core.errors import ConfigError
 from groundup.core.files import read_json
-from groundup.recipes.named import recipe
+from groundup.recipes.named import pretraining_recipe, recipe
 
 T = TypeVar("T")
 
@@ -33,8 +33,11 @@ def starting_settings(words: Sequence[str], cls: type[T], part: str | None, fall
         if part is not None and isinstance(data, dict) and "pretrain" in data and part in data:
             data = data[part]  # the config of a whole quickstart
         return with_kinds(decode(cls, data, source=file), words)
-    chosen = recipe(name or fallback)
-    settings = chosen if part is None else getattr(chosen, part)
+    chosen = name or fallback
+    if part is None:
+        settings = recipe(chosen)
+    else:
+        settings = pretraining_recipe(chosen) if part == "pretrain" else getattr(recipe(chosen), part)
     assert isinstance(settings, cls)
     return with_kinds(settings, words)
 
@@ -53,7 +56,9 @@ def _changed(value: Any, declared: Any, path: Sequence[str], kind: str, place: s
     """The value, of a declared type, with the part at the path made of that kind; as it is where the path ends before,
     which tyro will say."""
     if not path:
-        members = typing.get_args(declared) or (declared,)
+        members = typing.get_args(declared)
+        if not members:  # one class, whose kind is an option like its others
+            return value
         classes = {each.kind: each for each in members if hasattr(each, "kind")}
         if kind not in classes:
             raise ConfigError(f"There is no kind {kind!r} of {place}; {nearest(kind, classes)}")
