@@ -1,5 +1,6 @@
 """Damage anywhere in a checkpoint is always noticed, and the one before it is used."""
 
+import errno
 import logging
 import random
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 from checkpoint_samples import save
 
+from groundup.checkpoint import store
 from groundup.checkpoint.store import damage, latest_checkpoint
+from groundup.core.files import sha256_file
 
 DAMAGES_A_KIND = 60
 
@@ -65,6 +68,41 @@ def test_a_mark_that_vouches_for_nothing_is_damage(text: str, root: Path) -> Non
 def test_a_missing_file_is_named(name: str, root: Path) -> None:
     (root / "step_00000002" / name).unlink()
     assert damage(root / "step_00000002") == f"its file {name} is missing"
+
+
+@pytest.mark.parametrize("reads", [1, 3, 5])
+def test_a_disk_that_cannot_read_a_file_is_damage(reads: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel reports a bad block as an input/output error when a file is read."""
+    read: list[Path] = []
+
+    def fails_at_last(path: Path) -> str:
+        read.append(path)
+        if len(read) == reads:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return sha256_file(path)
+
+    monkeypatch.setattr(store, "sha256_file", fails_at_last)
+    latest = latest_checkpoint(root)
+    assert read[reads - 1].is_relative_to(root / "step_00000002")
+    assert latest is not None
+    assert latest.state["step"] == 1
+
+
+def test_a_folder_in_the_place_of_the_mark_is_damage(root: Path) -> None:
+    (root / "step_00000002" / "COMPLETE").unlink()
+    (root / "step_00000002" / "COMPLETE").mkdir()
+    assert damage(root / "step_00000002") == "it cannot be read (is a directory)"
+
+
+def test_what_one_may_not_read_is_no_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or training would go on from an older one, and its next save remove this one."""
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(store, "sha256_file", refuse)
+    with pytest.raises(PermissionError):
+        latest_checkpoint(root)
 
 
 def test_all_damaged_is_none(root: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from checkpoint_samples import CONFIG, optimizer_at, save, steps_in, weights_at
 
 from groundup.checkpoint import store
-from groundup.checkpoint.store import checkpoint_folders, latest_checkpoint, read_checkpoint
+from groundup.checkpoint.store import checkpoint_folders, latest_checkpoint, read_checkpoint, remove_superseded
 from groundup.core.errors import InputError, MissingError, OutputError
 
 
@@ -84,6 +84,17 @@ def test_the_newest_stay(keep: int, left: list[int], tmp_path: Path) -> None:
     for step in (1, 2, 5, 9):
         save(tmp_path / "checkpoints", step, keep)
     assert steps_in(tmp_path / "checkpoints") == [f"step_{step:08d}" for step in left]
+
+
+def test_what_a_killed_removal_left_of_earlier_ones_goes(tmp_path: Path) -> None:
+    root = tmp_path / "checkpoints"
+    for step in (100, 200, 300, 400, 500):
+        path = save(root, step, keep=5)
+    (root / "step_00000100" / "COMPLETE").unlink()
+    remove_superseded(path, keep=2, keep_every=200)
+    assert steps_in(root) == ["step_00000200", "step_00000400", "step_00000500"]
+    remove_superseded(root / "step_00000400", keep=1)
+    assert steps_in(root) == ["step_00000400", "step_00000500"], "a later one may be mended by hand"
 
 
 def test_those_of_every_so_many_steps_stay_too(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from groundup.tokenization.bpe import BytePairTokenizer
 logger = get_logger(__name__)
 WEIGHTS, OPTIMIZER = "model/weights.safetensors", "optimizer/state.safetensors"
 NEEDED = (WEIGHTS, "config.json", "state.json")
+UNREADABLE = (errno.EIO, errno.EBADMSG, errno.EISDIR)  # what a failing disk says of a file
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,22 @@ def write_checkpoint(
         files = sorted(file for file in temporary.rglob("*") if file.is_file())
         hashes = {str(file.relative_to(temporary)): sha256_file(file) for file in files}
         write_json(temporary / "COMPLETE", hashes)
-    folders = checkpoint_folders(root)
-    place = folders.index(path)
-    old = [each for each in folders[: max(0, place + 1 - keep)] if not keep_every or step_of(each) % keep_every]
-    for superseded in (*old, *folders[place + 1 :]):
-        shutil.rmtree(superseded)
+    remove_superseded(path, keep, keep_every)
+    for later in checkpoint_folders(root):
+        if step_of(later) > step:
+            shutil.rmtree(later)
     return path
+
+
+def remove_superseded(newest: Path, keep: int = 2, keep_every: int = 0) -> None:
+    """Of a whole checkpoint and the earlier ones leave the newest `keep`, and those of every `keep_every` steps.
+
+    Who resumes from it calls this too: behind the last save of all, a kill may have left others, or parts of them.
+    """
+    folders = [each for each in checkpoint_folders(newest.parent) if step_of(each) <= step_of(newest)]
+    for old in folders[: max(0, len(folders) - keep)]:
+        if not keep_every or step_of(old) % keep_every:
+            shutil.rmtree(old)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -145,6 +156,16 @@ def damage(path: Path) -> str | None:
         return "there is no such folder"
     if not (path / "COMPLETE").exists():
         return "it is not a whole checkpoint (no COMPLETE file)"
+    try:
+        return _changed_file(path)
+    except OSError as error:
+        if error.errno not in UNREADABLE:  # permissions, say, are for people to mend
+            raise
+        return f"it cannot be read ({(error.strerror or str(error)).lower()})"
+
+
+def _changed_file(path: Path) -> str | None:
+    """Which file is not what COMPLETE says, or None."""
     try:
         hashes = json.loads((path / "COMPLETE").read_bytes())
     except (ValueError, RecursionError):
