@@ -110,6 +110,7 @@ WORKS = (
         "Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation",
         arxiv="2108.12409",
     ),
+    Work("Micikevicius et al. 2022", "FP8 Formats for Deep Learning", arxiv="2209.05433"),
     Work("Zhou et al. 2022", "Mixture-of-Experts with Expert Choice Routing", arxiv="2202.09368"),
     Work("Zoph et al. 2022", "ST-MoE: Designing Stable and Transferable Sparse Expert Models", arxiv="2202.08906"),
     Work("Gale et al. 2022", "MegaBlocks: Efficient Sparse Training with Mixture-of-Experts", arxiv="2211.15841"),

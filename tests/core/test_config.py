@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.core.config import decode, encode, fingerprint, load, nearest
+from groundup.core.config import WATCHING, decode, encode, fingerprint, load, nearest
 from groundup.core.errors import ConfigError, InputError, MissingError
 
 
@@ -163,3 +163,23 @@ def test_load_names_a_file_that_is_missing_broken_or_of_another_shape(tmp_path: 
 def test_nearest_suggests_only_what_is_known(word: str, known: list[str]) -> None:
     hint = nearest(word, known)
     assert any(f"did you mean {name!r}?" == hint for name in known) or hint == f"known: {', '.join(sorted(known))}."
+
+
+def test_how_something_is_watched_is_encoded_but_not_fingerprinted() -> None:
+    @dataclass(frozen=True)
+    class Watched:
+        steps: int = 1
+        shown: tuple[str, ...] = field(default=(), metadata=WATCHING)
+
+    @dataclass(frozen=True)
+    class Several:
+        runs: tuple[Watched, ...]
+        by_name: dict[str, Watched]
+
+    def several(first: Watched, second: Watched) -> Several:
+        return Several((first,), {"second": second})
+
+    assert encode(Watched(shown=("a",))) == {"steps": 1, "shown": ["a"]}
+    plain = fingerprint(several(Watched(), Watched()))
+    assert plain == fingerprint(several(Watched(shown=("a",)), Watched(shown=("b",))))
+    assert plain != fingerprint(several(Watched(), Watched(steps=2)))

@@ -42,6 +42,15 @@ def test_lines_come_now_and_then_with_an_eta_from_the_work_of_this_process(
     ]
 
 
+def test_a_note_stays_until_the_next_one(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "groundup")
+    with progress("pretrain", 4) as advance:
+        for note in ("loss 2.5", None, "loss 2.4"):
+            clock.now += 20
+            advance(1, note)
+    assert [message.partition("  ")[2] for message in caplog.messages[:3]] == ["loss 2.5", "loss 2.5", "loss 2.4"]
+
+
 def test_short_work_says_nothing_and_work_of_unknown_length_has_no_eta(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

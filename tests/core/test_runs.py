@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from groundup.core.errors import InputError, OutputError
 from groundup.core.files import read_json
-from groundup.core.runs import Run, clear, finished, list_runs, read_metrics
+from groundup.core.runs import Run, clear, finished, list_runs, read_metrics, read_samples
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,46 @@ def test_what_a_kill_leaves_of_the_metrics_can_be_read_continued_and_rewound(
         run.rewind(rewind_to)
         run.log(100, {})
     assert steps_of(directory) == [*(step for step in kept if step <= rewind_to), 100]
+
+
+def test_samples_are_continued_and_rewound_as_metrics_are(tmp_path: Path) -> None:
+    text = "naïve\u2028line\n"
+    with Run(tmp_path, Config()) as run:
+        assert not (tmp_path / "samples.jsonl").exists()
+        for step in (5, 10, 15):
+            run.log(step, {"loss": 1.0})
+            run.log_sample(step, "The", text)
+    with open(tmp_path / "samples.jsonl", "a") as file:
+        file.write('{"step": 20, "pro')  # a kill
+    with Run(tmp_path, Config()) as run:
+        run.rewind(10)
+        run.log_sample(12, "A", text)
+    assert read_samples(tmp_path) == [{"step": step, "prompt": prompt, "text": text}
+        for step, prompt in ((5, "The"), (10, "The"), (12, "A"))]  # fmt: skip
+    assert steps_of(tmp_path) == [5, 10]
+
+
+def test_a_follower_hears_every_line_and_rewind_while_it_follows(tmp_path: Path) -> None:
+    heard: list[tuple[str, int, object]] = []
+
+    class Follower:
+        def log(self, step: int, values: dict[str, object]) -> None:
+            written = (tmp_path / "metrics.jsonl").read_text() + (tmp_path / "samples.jsonl").read_text()
+            heard.append(("log", step, json.dumps(values)[1:-1] in written))
+
+        def rewind(self, step: int, metrics: list[dict[str, object]]) -> None:
+            heard.append(("rewind", step, metrics))
+
+    with Run(tmp_path, Config()) as run:
+        run.log_sample(1, "The", "end")
+        with run.followed_by(Follower()):
+            run.log(1, {"loss": 2.0})
+            run.log_sample(2, "The", "end")
+            run.log(3, {"loss": 1.0})
+            run.rewind(2)
+        run.log(4, {"loss": 1.0})
+    lines = [("log", 1, True), ("log", 2, True), ("log", 3, True)]
+    assert heard == [*lines, ("rewind", 2, [{"step": 1, "loss": 2.0}])]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

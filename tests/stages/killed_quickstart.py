@@ -15,11 +15,13 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch._dynamo  # noqa: F401 - the first optimizer imports it, which would take each child a second
 from tiny_quickstart import tiny_config, write_notes
 
 import groundup
@@ -28,7 +30,8 @@ from groundup.stages.quickstart import run_quickstart
 
 TRACED = ("core/files.py", "core/runs.py", "checkpoint/store.py", "alignment/grpo.py", "stages/")
 WITH_TIMES = ("log.txt", "provenance.json", "report.html", "COMPLETE")  # the last one hashes a file with times
-TIMES = ("seconds", "tokens_per_second", "mfu", "total_seconds", "memory_bytes")
+MEASURED = ("peak_flops", "peak_flops_per_second", "memory_bytes")
+TIMES = ("seconds", "tokens_per_second", "mfu", "total_seconds", *MEASURED)
 SOURCE = str(Path(groundup.__file__).parent) + "/"
 
 
@@ -65,7 +68,9 @@ def attempt(action: Callable[[], object], countdown: int | None) -> int | None:
     if child == 0:
         os.close(reader)
         ran = [0]
-        sys.settrace(tracer(ran, countdown))
+        trace = tracer(ran, countdown)
+        threading.settrace(trace)  # pretraining saves in a thread
+        sys.settrace(trace)
         status = 1
         try:
             action()
@@ -107,12 +112,7 @@ def artifacts(out: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(one for one in out.rglob("*") if one.is_file()):
         name = str(path.relative_to(out))
-        if path.name in (
-            "log.txt",
-            "provenance.json",
-            "report.html",
-            "COMPLETE",
-        ):  # times, and hashes of files with times
+        if path.name in WITH_TIMES:
             continue
         if path.suffix in (".json", ".jsonl"):
             lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]

@@ -35,6 +35,7 @@ from groundup.tokenization.bpe_training import train_bpe
 from groundup.tokenization.chat import END_OF_TEXT, SPECIAL_TOKENS
 from groundup.training.config import AverageConfig, GuardConfig
 from groundup.training.loop import Diverged, train
+from groundup.training.precision import PRECISIONS
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,32 @@ def test_after_spikes_it_goes_back_and_on_behind_them(config, notes, byte_tokeni
     assert result["steps"] == 30
     with pytest.raises(Diverged, match="3 updates in a row were skipped"):
         run_pretrain(replace(settings, guard=replace(guard, rollbacks=1)), notes, byte_tokenizer, tmp_path / "less")
+
+
+def test_a_stop_behind_the_save_of_the_last_skip_changes_nothing(config, notes, byte_tokenizer, tmp_path, monkeypatch):
+    """Batches 21 to 24 are poison. The third skip in a row ends step 24, which is saved, so training goes back to just
+    there, and the skip of batch 24 is the first of a new row: for one who resumes there too."""
+    asked = []
+
+    class Poisoned(WindowSource):
+        def batch(self, step, shard=0, shards=1):
+            asked.append(step)
+            batch = super().batch(step)
+            return batch._replace(weights_BT=batch.weights_BT * (torch.nan if 21 <= step <= 24 else 1))
+
+    monkeypatch.setattr("groundup.stages.pretrain.training_batches", in_windows(Poisoned))
+    guard = GuardConfig(factor=10.0, window=8, patience=3)
+    settings = replace(config.pretrain, steps=30, checkpoint_every=12, guard=guard, data=DataConfig(prefetch=0))
+    run_pretrain(settings, notes, byte_tokenizer, tmp_path / "whole")
+    assert asked == list(range(30))
+    asked.clear()
+    monkeypatch.setattr("groundup.stages.pretraining.train", stopped_after(24))
+    with pytest.raises(KeyboardInterrupt):
+        run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
+    monkeypatch.setattr("groundup.stages.pretraining.train", train)
+    run_pretrain(settings, notes, byte_tokenizer, tmp_path / "stopped")
+    assert asked == list(range(30))
+    assert find_checkpoint(tmp_path / "stopped").fingerprint == find_checkpoint(tmp_path / "whole").fingerprint
 
 
 def test_a_budget_of_time_is_planned_once(config, notes, byte_tokenizer, tmp_path, monkeypatch):
@@ -357,7 +384,7 @@ def test_the_dtype_is_chosen_once_and_kept_with_the_threads(tmp_path, measured, 
     threads = torch.get_num_threads()
     try:
         first = prepare_compute(ComputeConfig(threads=1), tmp_path)
-        assert first == (torch.bfloat16, 1e9)
+        assert first == (PRECISIONS["bfloat16"], 1e9)
         monkeypatch.setattr(compute, "fastest_dtype", lambda: torch.float32)  # the machine is busy with something else
         assert prepare_compute(ComputeConfig(threads=2), tmp_path) == first
         assert torch.get_num_threads() == 1, "a resumed run keeps the threads that it began with"
@@ -367,5 +394,5 @@ def test_the_dtype_is_chosen_once_and_kept_with_the_threads(tmp_path, measured, 
 
 
 def test_a_given_dtype_is_not_weighed_against_others(tmp_path, measured):
-    assert prepare_compute(COMPUTE, tmp_path) == (torch.float32, 1e9)
+    assert prepare_compute(COMPUTE, tmp_path) == (PRECISIONS["float32"], 1e9)
     assert measured == [torch.float32]

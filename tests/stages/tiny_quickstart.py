@@ -57,6 +57,7 @@ def tiny_config(notes: Path) -> QuickstartConfig:
             evaluate_every=5,
             evaluate_windows=4,
             checkpoint_every=4,
+            sample_tokens=8,
         ),
         evaluate=EvaluateConfig(
             compute=COMPUTE,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS = ("add", "copy", "count", "reverse", "sort")
+ROLES = {"matrices": 0.8, "embedding": 0.03, "rest": 0.2}
 
 
 def write_stage(run: Path, stage: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]] = ()) -> None:
@@ -62,13 +63,21 @@ def pretrain(run: Path, steps: int = 560, stage: str = "pretrain") -> None:
             "learning_rate": 2e-3 * min(step / 40, 0.1 + 0.45 * (1 + math.cos(math.pi * done))),
             "gradient_norm": 0.4 + 2 * math.exp(-step / 20) + abs(rng.gauss(0, 0.08)),
             "tokens_per_second": rng.gauss(8350, 140) if step > 1 else 1900.0, "mfu": rng.gauss(0.475, 0.008),
-            "tokens": step * 4096, "seconds": step * 0.49,
+            "tokens": step * 4096, "seconds": step * 0.49, "skipped": int(step == 77),
+            "memory_bytes": 812_345_678 + step, "epochs_corpus": step / 400,
+            **{f"gradient_norm_{role}": size * math.exp(-step / 90) for role, size in ROLES.items()},
+            **{f"update_ratio_{role}": size * 1e-3 for role, size in ROLES.items()},
         })  # fmt: skip
         if step % 80 == 0:
-            lines.append({"step": step, "validation_bits_per_byte": 1.24 + 1.3 * math.exp(-step / 160)})
+            bits = 1.24 + 1.3 * math.exp(-step / 160)
+            lines.append({"step": step, "validation_bits_per_byte": bits})
+            lines.append({"step": step, "averaged_bits_per_byte": bits - 0.01})
     write_stage(run, stage, {"seconds": 281.377, "parameters": 6_912_256, "steps": steps, "tokens": steps * 4096,
-        "tokens_per_second": 8349.21, "mfu": 0.4751, "peak_flops_per_second": 7.21e11,
+        "tokens_per_second": 8349.21, "mfu": 0.4751, "peak_flops_per_second": 7.21e11, "epochs": {"corpus": 1.4},
         "validation_bits_per_byte": 1.2743, "train_loss": 3.0471}, lines)  # fmt: skip
+    samples = [{"step": step, "prompt": prompt, "text": f"the text of step {step}"}
+        for step in range(10, steps + 1, 10) for prompt in ("", "The")]  # fmt: skip
+    (run / stage / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
 
 
 def evaluate(run: Path) -> None:

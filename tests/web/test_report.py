@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from groundup.stages.report import run_report
 from groundup.web import plots
 from groundup.web.report_data import STAGES, collect, count_not_finite, number
 from groundup.web.report_html import clean, element
+from groundup.web.report_pretraining import spread
 from groundup.web.report_text import duration_text, points_text, short_text, size_text
 
 VOID = {"meta", "link"}
@@ -115,7 +117,7 @@ def test_the_page_needs_nothing_but_itself(finished_run: Path) -> None:
 
 def test_every_figure_says_in_words_what_it_shows(finished_run: Path) -> None:
     figures = [attributes for tag, attributes in read(finished_run / "report.html").tags if tag == "svg"]
-    assert len(figures) == 17
+    assert len(figures) == 21
     assert all(attributes["role"] == "img" for attributes in figures)
     labels = [attributes["aria-label"] for attributes in figures]
     assert all(len(label) > 30 and any(character.isdigit() for character in label) for label in labels)
@@ -198,6 +200,37 @@ def test_a_stage_that_was_killed_is_drawn_as_far_as_it_came(tmp_path: Path) -> N
     assert "Training loss" in text
 
 
+def test_samples_on_the_way_are_shown_for_each_prompt_from_the_first_to_the_last(finished_run: Path) -> None:
+    text = plain(finished_run / "report.html")
+    assert "What the model writes after “The”, 8 of 56 samples" in text
+    assert "What the model writes without a prompt, 8 of 56 samples" in text
+    shown = [10, 90, 170, 250, 320, 400, 480, 560]
+    page = (finished_run / "report.html").read_text()
+    assert [int(step) for step in re.findall(r"the text of step (\d+)<", page)] == shown * 2
+    assert spread(8, 8) == list(range(8))
+    assert spread(57, 8) == [0, 8, 16, 24, 32, 40, 48, 56]
+
+
+def test_what_is_logged_by_role_is_drawn_in_one_figure_each_as_far_as_colours_go(tmp_path: Path) -> None:
+    roles = [f"rest rule {number}" for number in range(8)]
+    lines = [{"step": step, **{f"update_ratio_{role}": 0.0 if role == roles[0] else 1e-3 * step for role in roles}}
+        for step in range(1, 9)]  # fmt: skip
+    write_stage(tmp_path, "pretrain", {"seconds": 1.0}, lines)
+    page = run_report(tmp_path)
+    labels = [attributes["aria-label"] for tag, attributes in read(page).tags if tag == "svg"]
+    drawn = ", ".join(f"{role} 0.008" for role in roles[1:7])
+    assert labels[:-1] == [f"Update ratio (‖Δw‖ / ‖w‖), last: {drawn}."]  # the frozen one has no place on the axis
+    assert "Not drawn: rest rule 7." in plain(page)
+
+
+def test_a_run_that_goes_on_can_be_drawn_without_touching_what_it_writes(tmp_path: Path) -> None:
+    pretrain(tmp_path, stage="alone")
+    half_written = tmp_path / "alone" / ".tmp-0123456789ab-result.json"
+    half_written.write_text("{")
+    run_report(tmp_path / "alone")
+    assert half_written.exists()
+
+
 def test_a_diverged_run_does_not_look_like_a_short_one(tmp_path: Path) -> None:
     lines = [{"step": step, "loss": 3.0 if step < 8 else math.nan} for step in range(10)]
     write_stage(tmp_path, "pretrain", {"seconds": 1.0, "train_loss": math.nan, "mfu": math.inf}, lines)
@@ -216,11 +249,12 @@ def test_text_of_a_model_is_never_markup(tmp_path: Path) -> None:
     write_stage(run, "corpus", {"seconds": 1, "funnel": [{"stage": HOSTILE, "documents": 1, "dropped": 1, "bytes": 9,
         "reasons": {HOSTILE: 1}}], "cleaning": {HOSTILE: [HOSTILE]}, "pii": HOSTILE})  # fmt: skip
     write_stage(run, "tokenizer", {"seconds": 1, "comparison": [{"name": "$\\frac{" + HOSTILE, "bytes_per_token": 1}]})
+    (run / "pretrain" / "samples.jsonl").write_text(json.dumps({"step": 3, "prompt": HOSTILE, "text": HOSTILE}) + "\n")
     (run / "config.json").write_text(json.dumps({"note": HOSTILE}))
     reader = read(run_report(run))
     assert {tag for tag, _ in reader.tags} & {"script", "img", "b1"} == set()
     text = "".join(reader.text)
-    assert text.count("<script>alert(1)</script>") >= 10
+    assert text.count("<script>alert(1)</script>") >= 12
     assert "␀␛[31m" in text
 
 
@@ -326,7 +360,7 @@ def test_chromium_shows_the_page_without_a_fault(finished_run: Path) -> None:
             page.on("request", lambda request: faults.append(request.url) if "report.html" not in request.url else None)
             page.goto((finished_run / "report.html").as_uri())
             boxes = [figure.bounding_box() for figure in page.locator("svg").all()]
-            assert len(boxes) == 17
+            assert len(boxes) == 21
             assert all(box and box["width"] > 300 and box["height"] > 60 for box in boxes)
             assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
             ink = page.locator("svg text").first.evaluate("node => getComputedStyle(node).fill")

@@ -37,6 +37,7 @@ VERBS = {
     "account": "parameters, FLOPs, memory, time and money of a decoder",
     "import": "a model of another program as a checkpoint",
     "export": "a checkpoint for transformers or llama.cpp",
+    "report": "the page of a run: curves, samples, numbers",
     "runs": "list runs, or show one",
 }
 EXIT_FAULT, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

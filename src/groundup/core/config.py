@@ -19,18 +19,22 @@ from groundup.core.errors import ConfigError
 from groundup.core.files import read_json
 
 T = TypeVar("T")
+WATCHING = {"watching": True}  # metadata of a field that says how a run is watched, not what comes out of it
 
 
-def encode(config: Any) -> Any:  # noqa: ANN401 - a dataclass in, JSON values out
-    """A config (or a value inside one) as JSON values; `decode(type(config), encode(config)) == config`."""
+def encode(config: Any, *, watching: bool = True) -> Any:  # noqa: ANN401 - a dataclass in, JSON values out
+    """A config (or a value inside one) as JSON values; `decode(type(config), encode(config)) == config`. With
+    `watching` False, the fields marked as `WATCHING` are left out."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {field.name: encode(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
+        fields = [field for field in dataclasses.fields(config) if field.init]
+        kept = [field.name for field in fields if watching or not field.metadata.get("watching")]
+        return {name: encode(getattr(config, name), watching=watching) for name in kept}
     if isinstance(config, Path):
         return str(config)
     if isinstance(config, (list, tuple)):
-        return [encode(item) for item in config]
+        return [encode(item, watching=watching) for item in config]
     if isinstance(config, dict):
-        return {key: encode(value) for key, value in config.items()}
+        return {key: encode(value, watching=watching) for key, value in config.items()}
     return config
 
 
@@ -59,8 +63,8 @@ def load(cls: type[T], path: Path) -> T:
 
 
 def fingerprint(*values: Any) -> str:  # noqa: ANN401
-    """A short hash of configs and JSON values: equal exactly when their JSON forms are."""
-    text = json.dumps([encode(value) for value in values], sort_keys=True, ensure_ascii=False)
+    """A short hash of configs and JSON values: equal exactly when their JSON forms without `WATCHING` fields are."""
+    text = json.dumps([encode(value, watching=False) for value in values], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=12).hexdigest()
 
 

@@ -17,7 +17,7 @@ Advance = Callable[..., None]
 
 @contextmanager
 def progress(description: str, total: int | None, *, done: int = 0) -> Iterator[Advance]:
-    """Show a bar while the block runs; yields `advance(count=1, note=None)`, where the note is shown behind the bar.
+    """Show a bar while the block runs; yields `advance(count=1, note=None)`: a note is shown until the next one.
 
     `done` is where a resumed piece of work starts; it counts as finished but not towards the speed.
     """
@@ -46,19 +46,20 @@ def _bar(description: str, total: int | None, done: int) -> Iterator[Advance]:
 
 def _lines(description: str, total: int | None, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
-    position = done
+    position, shown = done, ""
     of = f"/{total}" if total else ""
 
     def advance(count: float = 1, note: str | None = None) -> None:
-        nonlocal last, position
+        nonlocal last, position, shown
         position += count
+        shown = shown if note is None else note
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             eta = ""
             if total and position > done:
                 eta = f", eta {(now - start) / (position - done) * max(total - position, 0):.0f} s"
-            logger.info("%s %d%s%s%s", description, position, of, eta, f"  {note}" if note else "")
+            logger.info("%s %d%s%s%s", description, position, of, eta, f"  {shown}" if shown else "")
 
     yield advance
     if last > start:  # it took long enough for lines, so it deserves a last one

@@ -3,6 +3,7 @@
     runs/<name>/config.json       the resolved config; any run can be started again from it
                 provenance.json   code, command, machine, libraries, kernels, parent artifacts
                 metrics.jsonl     one object per logged step: the truth that plots and reports are drawn from
+                samples.jsonl     what the model wrote on the way, where the run asks for it
                 log.txt           what was said
                 result.json       written last, {"fingerprint", "seconds", ...}; where it is, the run is whole
 
@@ -16,11 +17,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from groundup.core.config import encode, fingerprint
 from groundup.core.errors import InputError, OutputError
@@ -37,10 +38,24 @@ from groundup.core.logging import get_logger, log_to_file
 from groundup.core.provenance import provenance
 
 logger = get_logger(__name__)
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+
+
+class Follower(Protocol):
+    """What hears of a run's numbers as they are logged: a display, a service that draws curves."""
+
+    def log(self, step: int, values: dict[str, Any]) -> None:
+        """A line of `metrics.jsonl`, or of `samples.jsonl`, was written."""
+        ...
+
+    def rewind(self, step: int, metrics: list[dict[str, Any]]) -> None:
+        """Nothing after `step` counts any more; these lines of `metrics.jsonl` are left."""
+        ...
 
 
 class Run:
-    """An open run folder; use as a context manager. State: the folder, its lock, the open metrics and log files."""
+    """An open run folder; use as a context manager. State: the folder, its lock, the open metrics and log files, and
+    who follows the metrics."""
 
     def __init__(
         self,
@@ -70,8 +85,10 @@ class Run:
             self.provenance = provenance() | {"fingerprint": self.fingerprint, "inputs": inputs or {}}
             write_json(directory / "provenance.json", self.provenance)  # first: it marks the folder as a run's
             write_json(directory / "config.json", encode(config))
-            _drop_cut_line(directory / "metrics.jsonl")
-            self._metrics = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - for __exit__
+            for name in (METRICS, SAMPLES):
+                _drop_cut_line(directory / name)
+            self._followers: list[Follower] = []
+            self._metrics = open(directory / METRICS, "a", encoding="utf-8")  # noqa: SIM115 - for __exit__
             self._log: logging.Handler = log_to_file(directory / "log.txt")
         except BaseException:
             os.close(self._lock)
@@ -93,16 +110,39 @@ class Run:
             self._metrics.write(json.dumps({"step": step, **metrics}) + "\n")
             self._metrics.flush()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OutputError(f"Cannot write {self.directory / 'metrics.jsonl'}: {reason}.") from error
+            raise _unwritable(self.directory / METRICS, error) from error
+        for follower in self._followers:
+            follower.log(step, metrics)
+
+    def log_sample(self, step: int, prompt: str, text: str) -> None:
+        """Append one line to `samples.jsonl`."""
+        sample = {"prompt": prompt, "text": text}
+        try:
+            with open(self.directory / SAMPLES, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **sample}) + "\n")
+        except OSError as error:
+            raise _unwritable(self.directory / SAMPLES, error) from error
+        for follower in self._followers:
+            follower.log(step, sample)
 
     def rewind(self, step: int) -> None:
-        """Forget metrics after `step`: a resumed run logs them again."""
+        """Forget metrics and samples after `step`: a resumed run logs them again."""
         self._metrics.close()
-        kept = [line for line in read_metrics(self.directory) if line["step"] <= step]
-        path = self.directory / "metrics.jsonl"
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._metrics = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        metrics = _rewind(self.directory / METRICS, step)
+        self._metrics = open(self.directory / METRICS, "a", encoding="utf-8")  # noqa: SIM115
+        if (self.directory / SAMPLES).exists():
+            _rewind(self.directory / SAMPLES, step)
+        for follower in self._followers:
+            follower.rewind(step, metrics)
+
+    @contextmanager
+    def followed_by(self, follower: Follower) -> Iterator[None]:
+        """Inside the block, tell the follower of each line and each rewind."""
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
 
     def add_provenance(self, **facts: Any) -> None:  # noqa: ANN401
         """Record more facts, such as the kernels chosen."""
@@ -153,18 +193,27 @@ def recorded_fingerprint(directory: Path) -> str | None:
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """The logged steps; a last line cut by a kill is left out."""
-    path = directory / "metrics.jsonl"
+    return read_lines(directory / METRICS)
+
+
+def read_samples(directory: Path) -> list[dict[str, Any]]:
+    """What the model wrote on the way: `step`, `prompt` and `text`; a last line cut by a kill is left out."""
+    return read_lines(directory / SAMPLES)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of lines, none where it is missing; a last line cut by a kill is left out."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    metrics = []
+    values = []
     for number, line in enumerate(lines, 1):
         try:
-            metrics.append(json.loads(line))
+            values.append(json.loads(line))
         except ValueError as error:
             if number < len(lines):
                 raise InputError(f"{path} line {number} is not JSON ({error}); repair or delete the file.") from error
-    return metrics
+    return values
 
 
 @dataclass(frozen=True)
@@ -199,6 +248,17 @@ def _lock(directory: Path) -> int:
     except OSError as error:  # some network file systems have no locks
         logger.warning("%s cannot be locked (%s); do not write to it from two processes.", directory, error.strerror)
     return descriptor
+
+
+def _rewind(path: Path, step: int) -> list[dict[str, Any]]:
+    """Cut a file of lines back to those up to a step; returns them."""
+    kept = [line for line in read_lines(path) if line["step"] <= step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"Cannot write {path}: {(error.strerror or str(error)).lower()}.")
 
 
 def _drop_cut_line(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from groundup.accounting.budget import parse_budget
 from groundup.alignment.config import GrpoConfig
 from groundup.batches.config import DataConfig
+from groundup.core.config import WATCHING, nearest
 from groundup.core.errors import ConfigError
 from groundup.corpus.config import CorpusConfig
 from groundup.models.config import DecoderConfig
@@ -18,15 +19,18 @@ from groundup.optim.schedule_config import Constant
 from groundup.tokenization.config import TokenizerConfig
 from groundup.training.config import AverageConfig, GuardConfig
 
-DTYPES = ("auto", "bfloat16", "float32")
+DTYPES = ("auto", "float32", "bfloat16", "autocast", "float16", "float8")
+SINKS = ("tensorboard", "wandb", "trackio")
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How to compute. dtype "auto" measures whether bf16 matrix products are faster here than fp32 ones, and keeps fp32
-    masters either way; `threads` 0 means one for each core; `compile` needs a C++ compiler and runs eager without."""
+    """How to compute. dtype "auto" measures whether bf16 matrix products are faster here than fp32 ones, and takes
+    bfloat16 or float32; `threads` 0 means one for each core; `compile` needs a C++ compiler and runs eager without."""
 
     dtype: str = "auto"
+    """One of auto; float32; bfloat16 (weights, with fp32 masters); autocast (fp32 weights, bf16 products); float16
+    (with fp32 masters and a scaled loss); float8 (emulated: bf16 weights whose products round to float8)."""
     compile: bool = True
     threads: int = 0
 
@@ -67,6 +71,14 @@ class PretrainConfig:
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
     keep_every: int = 0
+    log_to: tuple[str, ...] = field(default=(), metadata=WATCHING)
+    """Where the metrics are shown besides: tensorboard, wandb, trackio."""
+    dashboard: bool = field(default=True, metadata=WATCHING)
+    """A panel with curves where there is a terminal; without it, a bar."""
+    sample_prompts: tuple[str, ...] = field(default=("",), metadata=WATCHING)
+    """What the model continues at each evaluation; "" lets it begin a text. None: no samples."""
+    sample_tokens: int = field(default=48, metadata=WATCHING)
+    """How long a sample is."""
 
     def __post_init__(self) -> None:
         require_positive(
@@ -79,7 +91,13 @@ class PretrainConfig:
             "evaluate_windows",
             "checkpoint_every",
             "accumulate",
+            "sample_tokens",
         )
+        named = [name for words in self.log_to for name in words.split(",") if name]  # with commas or spaces
+        object.__setattr__(self, "log_to", tuple(dict.fromkeys(named)))
+        for name in self.log_to:
+            if name not in SINKS:
+                raise ConfigError(f"There is no {name!r} to log to; {nearest(name, SINKS)}")
         if self.budget:
             parse_budget(self.budget)
         if self.batch_size % self.accumulate:

@@ -11,17 +11,15 @@ from groundup.core.errors import ConfigError, InputError
 from groundup.core.files import clear_temporaries, write_json
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished
-from groundup.core.seeds import derive_seed
 from groundup.corpus import kneser_ney
 from groundup.corpus.xz import xz_bits_per_byte
 from groundup.evaluation.bits_per_byte import Likelihood, bits_per_byte, document_likelihoods, document_windows
 from groundup.evaluation.continuation import continuation_accuracy, continuation_questions, fits
 from groundup.inference.engine import Engine, find_checkpoint, load_engine
-from groundup.inference.requests import Request, Sampling
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import EvaluateConfig
+from groundup.stages.samples import samples
 from groundup.stages.texts import text_fingerprint, train_and_heldout
-from groundup.tokenization.chat import END_OF_TEXT
 
 
 def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -
     train, heldout = train_and_heldout(corpus)
     check(config, checkpoint, corpus, heldout)
     with Run(out, config, inputs) as run:
-        engine = load_engine(checkpoint.path, prepare_compute(config.compute, out).dtype)
+        engine = load_engine(checkpoint.path, prepare_compute(config.compute, out).precision.weights)
         likelihoods = score_documents(engine, heldout, config.stride)
         interval = bits_per_byte(likelihoods)
         bits = {"model": interval.estimate}
@@ -46,7 +44,7 @@ def run_evaluate(config: EvaluateConfig, model: Path, corpus: Path, out: Path) -
             "bits_per_byte_interval": {"low": interval.low, "high": interval.high},
             "heldout": {"documents": len(heldout), "bytes": sum(each.text_bytes for each in likelihoods)},
             "tasks": tasks(engine, heldout, config),
-            "samples": samples(engine, config),
+            "samples": samples(engine, config.sample_prompts, config.sample_tokens, config.seed),
         }
         details = out / "eval" / "bits_per_byte"
         clear_temporaries(details)
@@ -88,18 +86,3 @@ def tasks(engine: Engine, heldout: Sequence[str], config: EvaluateConfig) -> dic
     questions = continuation_questions(heldout, config.continuation_questions, config.seed)
     questions = [question for question in questions if fits(engine, question)]
     return {"continuation": {"accuracy": asdict(continuation_accuracy(engine, questions))}} if questions else {}
-
-
-def samples(engine: Engine, config: EvaluateConfig) -> list[dict[str, str]]:
-    """What the model writes after each prompt."""
-    mark = engine.tokenizer.special_tokens[END_OF_TEXT]
-    requests = [
-        Request(
-            (mark, *engine.tokenizer.encode(prompt)),
-            Sampling(config.sample_tokens, temperature=0.8, top_p=0.95, seed=derive_seed("sample", config.seed, row)),
-            stop_ids=(mark,),
-        )
-        for row, prompt in enumerate(config.sample_prompts)
-    ]
-    completions = engine.generate(requests)
-    return [{"prompt": p, "text": c.text} for p, c in zip(config.sample_prompts, completions, strict=True)]

@@ -25,6 +25,8 @@ from groundup.models.language_model import LanguageModel
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import PretrainConfig
 from groundup.stages.pretraining import Pretraining
+from groundup.stages.samples import Sampler
+from groundup.stages.sinks import mirrored, require_packages
 from groundup.stages.texts import text_fingerprint, train_and_heldout
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import END_OF_TEXT
@@ -53,10 +55,12 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
     if END_OF_TEXT not in vocabulary.special_tokens:
         raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
     texts = train_and_heldout(corpus)  # before the run opens: a fault in the input leaves its folder as it was
-    with Run(out, config, inputs) as run:
+    sources = {name: open_tokens(folder, vocabulary) for name, folder in config.data.sources.items()}
+    require_packages(config.log_to)
+    sample = Sampler(config, vocabulary).samples
+    with Run(out, config, inputs) as run, mirrored(run, config.log_to, config):
         tokenize_splits(*texts, vocabulary, out)
-        streams = {CORPUS: open_tokens(out / "tokens" / "train", vocabulary, "The training text")}
-        streams |= {name: open_tokens(folder, vocabulary) for name, folder in config.data.sources.items()}
+        streams = {CORPUS: open_tokens(out / "tokens" / "train", vocabulary, "The training text"), **sources}
 
         def batches(steps: int) -> Batches:
             shape = config.rows_before, config.model.context_length
@@ -65,8 +69,12 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         batches(config.steps)  # what is wrong with the data shows now
         compute = prepare_compute(config.compute, out)
         validation = Validation(out, vocabulary, config)
-        validate = validation.bits_per_byte
-        result = Pretraining(config, batches, validate, compute, run, tokenizer, start_from).to_the_end()
+
+        def validate(model: LanguageModel) -> float | None:
+            with compute.precision.computing(model.embedding.device):
+                return validation.bits_per_byte(model)
+
+        result = Pretraining(config, batches, validate, sample, compute, run, tokenizer, start_from).to_the_end()
         run.add_provenance(kernels=chosen())
         return run.finish(result)
 

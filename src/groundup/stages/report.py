@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from groundup.core.files import clear_temporaries, require_writable, write_json, write_text
+from groundup.core.files import require_writable, write_json, write_text
 from groundup.core.logging import get_logger
 from groundup.web.report import render
 from groundup.web.report_data import collect, summary
@@ -11,10 +11,10 @@ logger = get_logger(__name__)
 
 
 def run_report(run: Path) -> Path:
-    """Write the numbers and the page of a run folder; returns the page's path. The same run gives the same bytes."""
+    """Write the numbers and the page of a run folder; returns the page's path. The same run gives the same bytes. The
+    run may be going on: nothing but these two files is touched."""
     record = collect(run)
     require_writable(run)
-    clear_temporaries(run)
     numbers = summary(record)
     page = render(record, numbers)
     write_json(run / "summary.json", numbers)

@@ -23,7 +23,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from groundup.web.report_text import SPACE, visible
 
@@ -32,6 +32,7 @@ STRETCHES = 220  # per curve: two points for each two pixels
 SMOOTHING_SHARE = 0.06  # the window of the moving average, as a share of a curve
 CHARACTER_WIDTH = 6.7  # of 12 px sans-serif text, generously
 LONGEST_LABEL = 24
+STEPS = [1, 2, 2.5, 5, 10]  # between ticks, times a power of ten
 COLOURS = {  # placeholder in matplotlib's output -> var(--plot-NAME) in the page
     name: f"#0102{number:02x}"
     for number, name in enumerate(("ink", "muted", "rule", "model", "second", "third", "neutral"))
@@ -114,13 +115,16 @@ def curve_figure(
     last_step: float | None = None,
     from_zero: bool = False,
     percent: bool = False,
+    logarithmic: bool = False,
 ) -> str:
     """Curves over training steps on one pair of axes, the first on top; returns `<svg>`.
 
-    `last_step` ends the axis, so that figures side by side line up; `percent` shows shares of 1 in percent.
+    `last_step` ends the axis, so that figures side by side line up; `percent` shows shares of 1 in percent; on a
+    `logarithmic` axis what is not above 0 is not drawn.
     """
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
-        figure, axes = panel(left=48, right=14, top=26, bottom=38, height=HEIGHT)
+        columns, more_rows = _legend_shape([curve.label for curve in curves], y_label)
+        figure, axes = panel(left=48, right=14, top=26 + more_rows, bottom=38, height=HEIGHT + more_rows)
         axes.set_title(y_label, loc="left", fontsize=12, color=COLOURS["muted"], pad=8)
         axes.set_xlabel("step", loc="right", fontsize=12, labelpad=1)
         for index, curve in enumerate(curves):
@@ -132,14 +136,17 @@ def curve_figure(
                 ha="right", color=COLOURS["muted"], fontsize=12,
             )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        if logarithmic:
+            axes.set_yscale("log", nonpositive="mask")
+            axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(_logarithmic_ticks(curves) if logarithmic else MaxNLocator(5, steps=STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         axes.yaxis.set_major_formatter(FuncFormatter(_percent_tick if percent else _tick))
         axes.set_xlim(0, last_step or max(max(curve.steps) for curve in curves) or 1)
         if from_zero:
             axes.set_ylim(bottom=0)
         if len(curves) > 1:
-            axes.legend(loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=len(curves), columnspacing=1.2)
+            axes.legend(loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=columns, columnspacing=1.2)
         return inline(figure, alt)
 
 
@@ -225,13 +232,27 @@ def panel(left: float, right: float, top: float, bottom: float, height: float) -
 def _draw_curve(axes: Axes, curve: Curve, depth: float) -> None:
     colour = COLOURS[curve.colour]
     if curve.kind == "points" or len(curve.steps) == 1:
-        (line,) = axes.plot(curve.steps, curve.values, "o-", color=colour, label=curve.label, zorder=depth)
+        (line,) = axes.plot(curve.steps, curve.values, "o-", color=colour, label=_short(curve.label), zorder=depth)
         line.set(markersize=5, linewidth=1.2, clip_on=False)
         return
     if curve.kind == "noisy":
         axes.plot(*thin(curve.steps, curve.values), color=colour, linewidth=0.9, alpha=0.35, zorder=depth)
     values = smooth(curve.values) if curve.kind == "noisy" else curve.values
-    axes.plot(*thin(curve.steps, list(values)), color=colour, linewidth=2, label=curve.label, zorder=depth)
+    axes.plot(*thin(curve.steps, list(values)), color=colour, linewidth=2, label=_short(curve.label), zorder=depth)
+
+
+def _legend_shape(labels: Sequence[str], y_label: str) -> tuple[int, int]:
+    """Columns of a legend that stands beside the axis' label, and the height of its rows but the first in pixels."""
+    widest = 36 + CHARACTER_WIDTH * max(len(_short(label)) for label in labels)
+    columns = max(1, min(len(labels), int((WIDTH - 48 - CHARACTER_WIDTH * len(y_label)) / widest)))
+    return columns, 17 * (-(-len(labels) // columns) - 1)
+
+
+def _logarithmic_ticks(curves: Sequence[Curve]) -> LogLocator:
+    """Powers of ten, and where there are few of them 2 and 5 times them."""
+    values = [value for curve in curves for value in curve.values if value > 0]
+    wide = max(values) >= 100 * min(values)
+    return LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6)
 
 
 def rows_of_labels(axes: Axes, labels: Sequence[str], limits: tuple[float, float]) -> None:

@@ -36,8 +36,9 @@ from groundup.web.report_html import (
     table,
     whole,
 )
+from groundup.web.report_pretraining import pretraining_section
 from groundup.web.report_text import duration_text, size_text
-from groundup.web.report_training import corpus_section, evaluation_section, pretraining_section, tokenizer_section
+from groundup.web.report_training import corpus_section, evaluation_section, tokenizer_section
 
 STAGE_TITLES = {
     "corpus": "corpus",
@@ -49,8 +50,8 @@ STAGE_TITLES = {
     "control": "random-reward control",
 }
 FOOTER = (
-    "Drawn from result.json and metrics.jsonl of each stage. The headline numbers are also in summary.json beside this "
-    "page."
+    "Drawn from result.json, metrics.jsonl and samples.jsonl of each stage. The headline numbers are also in "
+    "summary.json beside this page."
 )
 SAMPLES_SHOWN = 8
 

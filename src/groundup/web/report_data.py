@@ -1,6 +1,6 @@
 """What a report is drawn from: a run's folders read into one record, and the numbers that sum it up.
 
-    runs/<name>/{corpus,tokenizer,pretrain,evaluate,sft,grpo,control}/{result.json, metrics.jsonl}
+    runs/<name>/{corpus,tokenizer,pretrain,evaluate,sft,grpo,control}/{result.json, metrics.jsonl, samples.jsonl}
 
 Every stage may be missing, or started and not finished (metrics without a result). A folder that is itself one stage,
 such as the output of `groundup pretrain`, is a record with that stage alone. Numbers are read through `number`, which
@@ -15,7 +15,7 @@ from typing import Any
 
 from groundup.core.errors import InputError, MissingError
 from groundup.core.files import read_json
-from groundup.core.runs import read_metrics
+from groundup.core.runs import read_metrics, read_samples
 
 STAGES = ("corpus", "tokenizer", "pretrain", "evaluate", "sft", "grpo", "control")
 BASELINES = ("model", "kneser_ney", "xz")
@@ -32,10 +32,11 @@ SIGNATURES = {  # a key of result.json or metrics.jsonl that only this stage wri
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage: its `result.json` (empty while unfinished) and the lines of its `metrics.jsonl`."""
+    """One stage: its `result.json` (empty while unfinished), the lines of its `metrics.jsonl`, and its samples."""
 
     result: dict[str, Any]
     metrics: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
 
     @property
     def finished(self) -> bool:
@@ -58,6 +59,10 @@ class RunRecord:
     def metrics(self, stage: str) -> list[dict[str, Any]]:
         """The logged steps of a stage, empty where there are none."""
         return self.stages[stage].metrics if stage in self.stages else []
+
+    def samples(self, stage: str) -> list[dict[str, Any]]:
+        """What a stage's model wrote on the way, empty where nothing was kept."""
+        return self.stages[stage].samples if stage in self.stages else []
 
 
 def collect(run: Path) -> RunRecord:
@@ -140,7 +145,7 @@ def count_not_finite(metrics: Sequence[Mapping[str, Any]], key: str) -> int:
 
 def _stage(directory: Path) -> StageRecord | None:
     result, metrics = _read_object(directory / "result.json"), rows(read_metrics(directory))
-    return StageRecord(result, metrics) if result or metrics else None
+    return StageRecord(result, metrics, rows(read_samples(directory))) if result or metrics else None
 
 
 def _guess(record: StageRecord) -> str:

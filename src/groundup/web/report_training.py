@@ -1,11 +1,10 @@
-"""The report's sections on corpus, tokenizer, pretraining and evaluation."""
+"""The report's sections on corpus, tokenizer and evaluation."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from groundup.web import plots
-from groundup.web.report_data import RunRecord, count_not_finite, interval, number, rows, series
+from groundup.web.report_data import RunRecord, interval, number, rows
 from groundup.web.report_html import (
     DASH,
     INTERVAL,
@@ -19,7 +18,6 @@ from groundup.web.report_html import (
     panels,
     percent,
     prose,
-    short,
     size,
     table,
     whole,
@@ -139,104 +137,6 @@ def tokenizer_section(record: RunRecord, numbers: dict[str, Any]) -> Child:
             table("On the same held-out text", columns, cells, emphasis=0),
         ),
     ]
-
-
-def pretraining_section(record: RunRecord, numbers: dict[str, Any]) -> Child:
-    result, metrics = record.result("pretrain"), record.metrics("pretrain")
-    if not result and not metrics:
-        return None
-    pairs: list[tuple[str, Child]] = [
-        ("parameters", whole(numbers["parameters"])),
-        ("tokens seen", [whole(numbers["training_tokens"]), " in ", whole(numbers["training_steps"]), " steps"]),
-        ("throughput", [whole(numbers["tokens_per_second"]), " tokens/s"]),
-        ("MFU", [percent(numbers["mfu"]), " of ", short(number(result, "peak_flops_per_second")), "FLOP/s peak"]),
-    ]
-    thin = "Thin: each logged step; thick: moving average."
-    figures = (
-        _curve("loss", "Training loss", "nats per token", metrics, thin),
-        _validation_figure(metrics, numbers),
-        _curve("learning_rate", "Learning rate", "step size", metrics, _peak(metrics), kind="line", from_zero=True),
-        _curve("tokens_per_second", "Throughput", "tokens per second", metrics, _median(metrics), from_zero=True),
-        _curve(
-            "gradient_norm",
-            "Gradient norm",
-            "before clipping",
-            metrics,
-            "A lone spike is a bad batch; a rise is the start of a divergence.",
-            from_zero=True,
-        ),
-        _curve(
-            "mfu",
-            "Model FLOPs utilisation",
-            "share of peak",
-            metrics,
-            "Useful arithmetic as a share of the machine's peak.",
-            from_zero=True,
-            percent=True,
-        ),
-    )
-    lead = prose(
-        "Validation text takes ",
-        decimal(numbers["validation_bits_per_byte"]),
-        " bits per byte after ",
-        short(numbers["training_tokens"]),
-        " tokens; the last training loss is ",
-        decimal(number(result, "train_loss")),
-        " nats per token.",
-    )
-    return [[lead, facts(pairs, twice=True)] if result else None, panels(*figures)]
-
-
-def _peak(metrics: Sequence[dict[str, Any]]) -> str:
-    _, rates = series(metrics, "learning_rate")
-    return f"Peak {max(rates):.3g}, last {rates[-1]:.3g}." if rates else ""
-
-
-def _median(metrics: Sequence[dict[str, Any]]) -> str:
-    _, speeds = series(metrics, "tokens_per_second")
-    return f"Median {statistics.median(speeds):,.0f} tokens per second." if speeds else ""
-
-
-def _curve(
-    key: str,
-    title: str,
-    unit: str,
-    metrics: Sequence[dict[str, Any]],
-    caption: str,
-    *,
-    kind: str = "noisy",
-    from_zero: bool = False,
-    percent: bool = False,
-) -> Child:
-    """One metric of pretraining over its steps; None where it was not logged."""
-    steps, values = series(metrics, key)
-    if not steps:
-        return None
-    lost = count_not_finite(metrics, key)
-    warning = f" {lost} values are not finite and not drawn: the run diverged there." if lost else ""
-    alt = f"{title} ({unit}) over {len(steps)} logged steps: first {values[0]:.4g}, last {values[-1]:.4g}."
-    curve = plots.Curve(title, steps, values, kind=kind)
-    svg = plots.curve_figure(
-        f"pretrain-{key}", alt, unit, [curve], last_step=_last_step(metrics), from_zero=from_zero, percent=percent
-    )
-    return figure(title, svg, caption + warning)
-
-
-def _validation_figure(metrics: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> Child:
-    steps, values = series(metrics, "validation_bits_per_byte")
-    if not steps:
-        return None
-    baselines = {name: numbers["bits_per_byte"][name] for name in ("xz", "kneser_ney")}
-    levels = [plots.Level(BASELINE_TITLES[name], value) for name, value in baselines.items() if value is not None]
-    alt = f"Validation bits per byte at {len(steps)} points: first {values[0]:.3f}, last {values[-1]:.3f}."
-    curve = plots.Curve("validation", steps, values, kind="points")
-    svg = plots.curve_figure("validation", alt, "bits per byte", [curve], levels, last_step=_last_step(metrics))
-    dashed = " Dashed: the baselines on the held-out documents." if levels else ""
-    return figure("Validation", svg, f"Bits per byte of validation text.{dashed}")
-
-
-def _last_step(metrics: Sequence[dict[str, Any]]) -> float | None:
-    return max((step for line in metrics if (step := number(line, "step")) is not None), default=None)
 
 
 def evaluation_section(record: RunRecord, numbers: dict[str, Any]) -> Child:
