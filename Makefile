@@ -35,7 +35,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
-bench: ## every benchmark; one area: make bench-AREA, its options in ARGS="--quick"
+bench: ## every benchmark, hours; one area: make bench-AREA, its options in ARGS="--quick"
 	@for file in benchmarks/*.py; do $(MAKE) --no-print-directory bench-$$(basename "$$file" .py) || exit 1; done
 
 bench-tokenization bench-training: bench-%: $(BENCH)/.installed-%

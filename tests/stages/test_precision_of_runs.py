@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_quickstart import tiny_config, write_notes
 
+from groundup.cli.main import main
 from groundup.core.errors import ConfigError
 from groundup.inference.engine import find_checkpoint
 from groundup.stages import compute
@@ -129,3 +130,9 @@ def test_norms_of_steps_that_overflowed_are_no_part_of_the_mean() -> None:
 def test_a_dtype_that_there_is_not() -> None:
     with pytest.raises(ConfigError, match="dtype is 'fp8'; choose one of auto, float32, bfloat16, autocast, float16"):
         ComputeConfig("fp8")
+
+
+def test_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pretrain", "--help"])
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "One of auto; float32; bfloat16 (weights, with fp32 masters); autocast (fp32 weights, bf16 products)" in told

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -27,7 +28,7 @@ from groundup.core.errors import MissingError
 from groundup.core.runs import Run, read_metrics
 from groundup.stages import compute, sinks
 from groundup.stages.pretrain import run_pretrain
-from groundup.stages.sinks import mirrored, require_packages
+from groundup.stages.sinks import mirrored, require_packages, title
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import SPECIAL_TOKENS
 from groundup.training.loop import train
@@ -148,6 +149,11 @@ def test_services_that_take_nothing_back_are_told_each_number_once(tmp_path, ser
     with Run(tmp_path, Config(2)) as run, mirrored(run, (name,), Config(2)):  # the folder is cleared: another run
         run.rewind(0)
     assert (fake.inits[-1].get("id"), fake.inits[-1]["name"], "allow") not in identities
+
+
+def test_a_run_is_called_by_the_end_of_its_path():
+    names = {"runs/notes": "runs-notes", "/a/quickstart/pretrain": "quickstart-pretrain", "notes": "notes", "/x": "x"}
+    assert {place: title(Path(place)) for place in names} == names
 
 
 def test_a_kill_between_two_numbers_of_a_step_loses_neither(tmp_path, service):

@@ -133,13 +133,14 @@ class _MeanCrossEntropy(torch.autograd.Function):
         total = weights_N.sum()
         # The gradients are linear in the weights, which are divided by their sum only in the backward pass: in fp16,
         # the quotients would vanish.
-        ctx.save_for_backward(torch.cat(by_hidden) if by_hidden else None, by_weight_VD, total)
+        ctx.save_for_backward(torch.cat(by_hidden) if by_hidden else hidden_ND, by_weight_VD, total)
         return loss / total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: torch.autograd.function.BackwardCFunction, by_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        by_hidden_ND, by_weight_VD, total = ctx.saved_tensors
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        by_hidden_ND, by_weight_VD, total = saved
         scale = by_loss / total
-        by_hidden_ND = None if by_hidden_ND is None else (by_hidden_ND * scale).to(by_hidden_ND.dtype)
+        by_hidden_ND = (by_hidden_ND * scale).to(by_hidden_ND.dtype)
         return by_hidden_ND, by_weight_VD * scale, None, None, None, None, None

@@ -15,11 +15,11 @@ Shapes: ... I in, O out.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
 FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
 SMALLEST = 2.0**-100  # a largest entry below it counts as this much, so that the scale is a number
@@ -52,14 +52,14 @@ def float8_product(x: Tensor, weight_IO: Tensor) -> Tensor:
 
 class _Float8Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_IO: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: FunctionCtx, x: Tensor, weight_IO: Tensor) -> Tensor:
         x8, weight8 = rounded(x, FORWARD), rounded(weight_IO, FORWARD)
         ctx.save_for_backward(*x8, *weight8)
         return x8.to(x.dtype) @ weight8.to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_y: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+    def backward(ctx: BackwardCFunction, by_y: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dtype, saved = by_y.dtype, ctx.saved_tensors
         x, weight_IO = Float8(*saved[:2]).to(dtype), Float8(*saved[2:]).to(dtype)
         by_y = rounded(by_y, BACKWARD).to(dtype)

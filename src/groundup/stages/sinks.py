@@ -66,9 +66,8 @@ class WeightsAndBiases:
         wandb = import_module("wandb")
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         settings = wandb.Settings(console="off")  # it would take over stdout, where the dashboard is
-        self.run = wandb.init(
-            project=project, id=identity, name=run.name, dir=str(run), config=config, resume="allow", settings=settings
-        )
+        options = {"id": identity, "resume": "allow", "dir": str(run), "settings": settings}
+        self.run = wandb.init(project=project, name=title(run), config=config, **options)
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")
         self.lines = lines
@@ -86,7 +85,7 @@ class Trackio:
 
     def __init__(self, run: Path, identity: str, config: dict[str, Any]) -> None:
         trackio = import_module("trackio")
-        name = f"{run.name}-{identity}"  # which no run that was started afresh shares
+        name = f"{title(run)}-{identity}"  # which no run that was started afresh shares
         self.run = trackio.init(project=PROJECT, name=name, config=config, resume="allow", embed=False)
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
@@ -94,6 +93,11 @@ class Trackio:
 
     def close(self) -> None:
         self.run.finish()
+
+
+def title(run: Path) -> str:
+    """What a run is called elsewhere: runs/notes -> runs-notes, runs/quickstart/pretrain -> quickstart-pretrain."""
+    return "-".join(part for part in run.parts[-2:] if part != run.anchor)
 
 
 def require_packages(names: Sequence[str]) -> None:

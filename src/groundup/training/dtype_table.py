@@ -87,8 +87,8 @@ def parameter_dtypes(state: TrainState, gradients: dict[Tensor, torch.dtype]) ->
         names, formats = re.sub(r"\.\d+\.", ".*.", name), (_name(parameter), _name(gradient), master)
         found[(role(name, parameter), names, *formats, *kept.items())].append(parameter)
     return [
-        Row(*group[:2], len(members), sum(each.numel() for each in members), *group[2:5], dict(group[5:]))
-        for group, members in found.items()
+        Row(kind, names, len(members), sum(each.numel() for each in members), weight, gradient, master, dict(moments))
+        for (kind, names, weight, gradient, master, *moments), members in found.items()
     ]
 
 

@@ -66,8 +66,8 @@ def train(
             metrics |= {f"gradient_norm_{name}": each for name, each in gradient_norms(state.optimizers).items()}
         norm = clip_gradients(state.model, config.clip_norm)
         overflowed = math.isfinite(loss) and overflows(state, norm)
-        guarded = guard is not None and guard.factor > 0 and not overflowed
-        skipped = guarded and is_spike(loss, norm, state.recent_norms, guard)
+        skipped = guard is not None and guard.factor > 0 and is_spike(loss, norm, state.recent_norms, guard)
+        skipped = skipped and not overflowed
         if overflowed or skipped:
             state.skips += skipped
             learning_rate = skip(state, config, steps)
