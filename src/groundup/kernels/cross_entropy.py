@@ -8,7 +8,7 @@ Shapes: `...` any leading shape, N rows, n rows of a chunk, D width, V vocabular
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -139,8 +139,7 @@ class _MeanCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: torch.autograd.function.BackwardCFunction, by_loss: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        saved: tuple[Tensor, ...] = ctx.saved_tensors
-        by_hidden_ND, by_weight_VD, total = saved
+        by_hidden_ND, by_weight_VD, total = cast(tuple[Tensor, ...], ctx.saved_tensors)
         scale = by_loss / total
         by_hidden_ND = (by_hidden_ND * scale).to(by_hidden_ND.dtype)
         return by_hidden_ND, by_weight_VD * scale, None, None, None, None, None

@@ -15,7 +15,7 @@ Shapes: ... I in, O out.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -60,15 +60,16 @@ class _Float8Product(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, by_y: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        dtype, saved = by_y.dtype, ctx.saved_tensors
-        x, weight_IO = Float8(*saved[:2]).to(dtype), Float8(*saved[2:]).to(dtype)
+        saved, needed = cast(tuple[Tensor, ...], ctx.saved_tensors), cast(tuple[bool, ...], ctx.needs_input_grad)
+        dtype, (x_values, x_scale, weight_values, weight_scale) = by_y.dtype, saved
+        x, weight_IO = Float8(x_values, x_scale).to(dtype), Float8(weight_values, weight_scale).to(dtype)
         by_y = rounded(by_y, BACKWARD).to(dtype)
         by_x = by_weight = None
-        if ctx.needs_input_grad[0]:
+        if needed[0]:
             by_x = (by_y @ weight_IO.mT).sum_to_size(x.shape)
-        if ctx.needs_input_grad[1] and weight_IO.ndim == 2:
+        if needed[1] and weight_IO.ndim == 2:
             by_weight = x.flatten(0, -2).mT @ by_y.flatten(0, -2)
-        elif ctx.needs_input_grad[1]:
+        elif needed[1]:
             by_weight = (x.mT @ by_y).sum_to_size(weight_IO.shape)
         return by_x, by_weight
 
