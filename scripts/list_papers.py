@@ -146,6 +146,7 @@ WORKS = (
         "Extending Context Window of Large Language Models via Positional Interpolation",
         arxiv="2306.15595",
     ),
+    Work("Muennighoff et al. 2023", "Scaling Data-Constrained Language Models", arxiv="2305.16264"),
     Work("Peng et al. 2023", "YaRN: Efficient Context Window Extension of Large Language Models", arxiv="2309.00071"),
     Work("Dehghani et al. 2023", "Scaling Vision Transformers to 22 Billion Parameters", arxiv="2302.05442"),
     Work("Xiao et al. 2023", "Efficient Streaming Language Models with Attention Sinks", arxiv="2309.17453"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from groundup.accounting.budget import Budget, parse_budget, steps_within
+from groundup.accounting.budget import Budget, parse_budget, parse_budgets, steps_within
 from groundup.accounting.language_model import parameters, training_flops_per_token
 from groundup.core.errors import ConfigError
 from groundup.models.lstm_config import LstmConfig
@@ -20,10 +20,19 @@ from groundup.stages.config import PretrainConfig
         ("1e15FLOPs", Budget(1e15, "flops")),
         ("2e6tok", Budget(2e6, "tokens")),
         ("20tok/param", Budget(20, "tokens_per_parameter")),
+        ("4epochs", Budget(4, "epochs")),
     ],
 )
 def test_words(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
+    assert parse_budgets(text) == (budget,)
+
+
+def test_several_with_commas() -> None:
+    assert parse_budgets("1h, 4epochs") == (Budget(3600, "seconds"), Budget(4, "epochs"))
+    for text in ("1h,", ",", "1h,4", "1h 4epochs"):
+        with pytest.raises(ConfigError, match="is none; write"):
+            PretrainConfig(budget=text)
 
 
 @pytest.mark.parametrize("text", ["10", "min", "ten min", "-5min", "0h", "1e999flops", "1.2.3h", "5 parsecs", "1e15"])

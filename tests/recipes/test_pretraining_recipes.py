@@ -131,7 +131,7 @@ def test_a_recipe_is_where_options_start(name: str) -> None:
 
 
 def test_steps_that_are_asked_for_win_over_a_recipe_s_budget() -> None:
-    assert parsed("--recipe laptop").budget == "1h"
+    assert parsed("--recipe laptop").budget == "1h,6epochs"
     for steps in ("--steps 7", "--steps=7"):
         assert (parsed(f"--recipe laptop {steps}").steps, parsed(f"--recipe laptop {steps}").budget) == (7, "")
     assert parsed("--recipe laptop --steps 7 --budget 10min").budget == "10min"

@@ -210,6 +210,22 @@ def test_other_budgets_are_computed(config, notes, byte_tokenizer, tmp_path):
     assert run_pretrain(settings, notes, byte_tokenizer, tmp_path / "base")["steps"] == 3200 // (4 * 80)
 
 
+def test_a_budget_of_epochs_is_that_of_the_text_read_most_often(config, notes, byte_tokenizer, tmp_path):
+    def trained(budget, **changes):
+        settings = replace(config.pretrain, budget=budget, **changes)
+        return run_pretrain(settings, notes, byte_tokenizer, tmp_path / budget)
+
+    alone = trained("0.1epochs")
+    a_step = alone["epochs"]["corpus"] / alone["steps"]
+    assert 0.1 - a_step <= alone["epochs"]["corpus"] <= 0.1
+    run_token_shards(TokenShardsConfig(), byte_tokenizer, [notes / "00.txt"], tmp_path / "page")
+    half = DataConfig(sources={"page": tmp_path / "page"}, weights={CORPUS: 0.5, "page": 0.5})
+    mixed = trained("2epochs", data=half)["epochs"]
+    assert mixed["page"] == pytest.approx(2, rel=0.15)
+    assert mixed["corpus"] < 0.2
+    assert trained("640tok,9epochs")["steps"] == trained("9epochs, 640tok")["steps"] == 2
+
+
 def test_training_goes_on_from_a_run_on_other_text(config, notes, pretrained, byte_tokenizer, tmp_path):
     other = write_notes(tmp_path / "other")
     settings = replace(config.pretrain, start_from=pretrained, steps=1, optimizer=replace(config.pretrain.optimizer,

@@ -92,13 +92,14 @@ def speedrun_gpt2() -> PretrainConfig:
 
 
 def laptop() -> PretrainConfig:
-    """An hour on whatever the CPU is: the steps follow from its speed. Dropout, because a text of one's own is short
-    and is read many times; a model that is small enough to read a few million tokens in that hour."""
+    """An hour on whatever the CPU is: the steps follow from its speed. A model that is small enough to read millions of
+    tokens in that hour. A text of one's own is short: it is read six times at most, with dropout, because what a model
+    of this size learns from further passes is the text by heart."""
     model = llama(width=256, qk_norm=True)
     return PretrainConfig(
         model=replace(model, dropout=0.1),
         optimizer=OptimizerConfig(schedule=Wsd()),
-        budget="1h",
+        budget="1h,6epochs",
         evaluate_every=250,
         checkpoint_every=250,
     )

@@ -10,19 +10,15 @@ from dataclasses import replace
 from groundup.alignment.config import GrpoConfig
 from groundup.models.presets import llama
 from groundup.optim.config import OptimizerConfig
-from groundup.optim.optimizer_config import Muon
 from groundup.optim.schedule_config import Wsd
 from groundup.stages.config import PretrainConfig, QuickstartConfig, RlConfig
 
 
 def quickstart() -> QuickstartConfig:
     """About ten minutes on two cores; the expected numbers are in BENCHMARKS.md."""
-    plain = llama(width=192, num_heads=3, num_kv_heads=3, mlp_width=512, qk_norm=True)
-    optimizer = OptimizerConfig(matrices=Muon(iterations=3), learning_rate=6e-3, schedule=Wsd())
+    model = llama(width=192, num_heads=3, num_kv_heads=3, mlp_width=512, qk_norm=True)
     return QuickstartConfig(
-        pretrain=PretrainConfig(
-            model=replace(plain, ngram_lengths=(2,)), optimizer=optimizer, steps=450, evaluate_every=75
-        ),
+        pretrain=PretrainConfig(model=model, optimizer=OptimizerConfig(schedule=Wsd()), steps=500),
         grpo=RlConfig(grpo=GrpoConfig(steps=50, updates=2, kl_coefficient=0.4), evaluate_every=10),
     )
 

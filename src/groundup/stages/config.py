@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from groundup.accounting.budget import parse_budget
+from groundup.accounting.budget import parse_budgets
 from groundup.alignment.config import GrpoConfig
 from groundup.batches.config import DataConfig
 from groundup.core.config import WATCHING, nearest
@@ -47,7 +47,8 @@ class PretrainConfig:
 
     Where memory is short: `accumulate` cuts each batch into so many parts, one after the other; with `recompute`, the
     activations inside so many layers at a time are computed again in the backward pass. `budget` ("10min", "1e15flops",
-    "20tok/param") decides the steps instead; for a time they are derived from the first ones, which are measured.
+    "20tok/param", "4epochs", or several: "1h,4epochs", of which the least holds) decides the steps instead; for a time
+    they are derived from the first ones, which are measured.
     `start_from`: a checkpoint or run whose weights to start from. The newest `keep_checkpoints` stay, and those of
     every `keep_every` steps where that is not 0."""
 
@@ -99,7 +100,7 @@ class PretrainConfig:
             if name not in SINKS:
                 raise ConfigError(f"There is no {name!r} to log to; {nearest(name, SINKS)}")
         if self.budget:
-            parse_budget(self.budget)
+            parse_budgets(self.budget)
         if self.batch_size % self.accumulate:
             raise ConfigError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts.")
         for name in ("recompute", "keep_every"):

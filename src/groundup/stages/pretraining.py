@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from groundup.accounting.budget import parse_budget, steps_within
+from groundup.accounting.budget import Budget, parse_budgets, steps_within
 from groundup.accounting.language_model import parameters, training_flops_per_token
 from groundup.batches.batch import Batches
 from groundup.batches.config import CORPUS
@@ -110,14 +110,21 @@ class Pretraining:
         plan, config = self.run.directory / "plan.json", self.config
         if plan.exists():
             return read_json(plan)["steps"]
-        budget = parse_budget(config.budget)
-        if budget.unit == "seconds":
-            steps = self.steps_in(state, budget.amount, began)
-        else:
-            steps = steps_within(budget, config.model, config.batch_size * config.model.context_length)
+        steps = min(self.steps_allowed(budget, state, began) for budget in parse_budgets(config.budget))
         write_json(plan, {"budget": config.budget, "steps": steps})
         logger.info("a budget of %s: %d steps", config.budget, steps)
         return steps
+
+    def steps_allowed(self, budget: Budget, state: TrainState, began: float) -> int:
+        """The steps that one budget allows, at least one."""
+        config = self.config
+        match budget.unit:
+            case "seconds":
+                return self.steps_in(state, budget.amount, began)
+            case "epochs":  # of the source that is read most often
+                most = max(epochs(self.batches(config.steps), config.steps).values())
+                return max(1, int(budget.amount * config.steps / most))
+        return steps_within(budget, config.model, config.batch_size * config.model.context_length)
 
     def steps_in(self, state: TrainState, seconds: float, began: float) -> int:
         """How many steps fit into what is left of the seconds after some were tried, whose effect is undone."""
