@@ -15,7 +15,7 @@ from groundup.optim.optimizer_config import AdamW, Muon, Soap
 from groundup.optim.schedule_config import Cosine, Wsd
 from groundup.training.loop import Tick, train
 from groundup.training.objectives import next_token
-from groundup.training.state import TrainState
+from groundup.training.state import Dtype, TrainState
 
 VOCAB = 23
 MODEL = llama(VOCAB, context_length=16, width=32, depth=2, num_heads=2, num_kv_heads=1, mlp_width=48, qk_norm=True)
@@ -37,7 +37,7 @@ def source(seed: int = 0) -> WindowSource:
     return WindowSource(np.array(tokens, dtype=np.uint16), 8, MODEL.context_length, seed)
 
 
-def fresh(config: OptimizerConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> TrainState:
+def fresh(config: OptimizerConfig, dtype: Dtype = torch.float32, seed: int = 0) -> TrainState:
     return TrainState(MODEL, config, dtype, seed)
 
 
