@@ -3,8 +3,9 @@
     backward pass of s·L;  g = (gradient) / s        s ← s/2 where g is not finite, and the update is left out
                                                      s ← 2s after so many finite steps
 
-fp16 ends at 2⁻²⁴ = 6e-8, and many gradients lie below; bf16 and fp32 reach down to 1e-38 and need no scale. The largest scale at which nothing overflows is the best, and it changes along a training, so it is raised until
-a gradient overflows. The rule and its constants are those of `torch.amp.GradScaler`.
+fp16 ends at 2⁻²⁴ = 6e-8, and many gradients lie below; bf16 and fp32 reach down to 1e-38 and need no scale. The largest
+scale at which nothing overflows is the best, and it changes along a training, so it is raised until a gradient
+overflows. The rule and its constants are those of `torch.amp.GradScaler`.
 """
 
 from typing import Any
