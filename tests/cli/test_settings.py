@@ -39,7 +39,7 @@ def test_the_kind_that_is_there_keeps_its_values() -> None:
     settings = with_kinds(settings, ["--optimizer.matrices.kind", "muon"])
     assert settings == PretrainConfig()
     short = parsed("--recipe short --optimizer.schedule.kind wsd").optimizer
-    assert (short.schedule, short.matrices, short.warmup_steps) == (Wsd(), Muon(), 5)
+    assert (short.schedule, short.matrices, short.warmup_steps) == (Wsd(), Muon(iterations=3), 5)
 
 
 def test_layers_and_models_have_kinds_too() -> None:

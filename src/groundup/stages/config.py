@@ -1,5 +1,6 @@
 """What the stages are asked for, as data; no torch, so that the command line's help is instant."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ class PretrainConfig:
     """Next-token training from random weights. The model's `vocab_size` is taken from the tokenizer.
 
     Where memory is short: `accumulate` cuts each batch into so many parts, one after the other; with `recompute`, the
-    activations inside so many layers at a time are computed again in the backward pass. `budget` ("10min", "1e15flops",
+    activations inside so many layers at a time are computed again in the backward pass; a `memory_limit` in GB that a
+    step would exceed by accounting chooses that number. `budget` ("10min", "1e15flops",
     "20tok/param", "4epochs", or several: "1h,4epochs", of which the least holds) decides the steps instead; for a time
     they are derived from the first ones, which are measured.
     `start_from`: a checkpoint or run whose weights to start from. The newest `keep_checkpoints` stay, and those of
@@ -63,6 +65,7 @@ class PretrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     accumulate: int = 1
     recompute: int = 0
+    memory_limit: float = 0.0
     guard: GuardConfig = field(default_factory=GuardConfig)
     average: AverageConfig = field(default_factory=AverageConfig)
     seed: int = 0
@@ -103,8 +106,8 @@ class PretrainConfig:
             parse_budgets(self.budget)
         if self.batch_size % self.accumulate:
             raise ConfigError(f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts.")
-        for name in ("recompute", "keep_every"):
-            if getattr(self, name) < 0:
+        for name in ("recompute", "keep_every", "memory_limit"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
 
     def rows_before(self, step: int) -> int:

@@ -24,6 +24,7 @@ from groundup.models.hierarchical_config import HierarchicalConfig
 from groundup.models.language_model import LanguageModel
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import PretrainConfig
+from groundup.stages.memory_plan import fitted, require_memory
 from groundup.stages.pretraining import Pretraining
 from groundup.stages.samples import Sampler
 from groundup.stages.sinks import mirrored, require_packages
@@ -44,7 +45,7 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         inputs["start_from"] = start_from.fingerprint
         vocab_size = max(vocab_size, start_from.config.vocab_size)  # tables are often padded to a round number
         require_same_tokenizer(start_from, vocabulary)
-    config = replace(config, model=replace(config.model, vocab_size=vocab_size))
+    config = fitted(replace(config, model=replace(config.model, vocab_size=vocab_size)))
     if (result := finished(out, config, inputs)) is not None:
         return result
     if isinstance(config.model, HierarchicalConfig) and not vocabulary.is_bytes:
@@ -54,6 +55,7 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         )
     if END_OF_TEXT not in vocabulary.special_tokens:
         raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
+    require_memory(config)
     texts = train_and_heldout(corpus)  # before the run opens: a fault in the input leaves its folder as it was
     sources = {name: open_tokens(folder, vocabulary) for name, folder in config.data.sources.items()}
     require_packages(config.log_to)

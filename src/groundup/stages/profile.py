@@ -11,7 +11,6 @@ so the same command measures again.
 """
 
 import json
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +20,12 @@ import numpy as np
 import torch
 
 from groundup.accounting.language_model import parameters, training_flops_per_token
-from groundup.accounting.memory import training_memory
 from groundup.batches.batch import Batches
 from groundup.batches.build import training_batches
 from groundup.batches.config import CORPUS, DataConfig
 from groundup.batches.token_stream import TokenStream
 from groundup.core.config import encode
-from groundup.core.errors import ConfigError, MissingError
+from groundup.core.errors import MissingError
 from groundup.core.files import write_json, write_text
 from groundup.core.logging import get_logger
 from groundup.core.progress import Advance, progress
@@ -38,6 +36,7 @@ from groundup.kernels.peak import product_size
 from groundup.models.config import DecoderConfig
 from groundup.stages.compute import prepare_compute
 from groundup.stages.config import PretrainConfig
+from groundup.stages.memory_plan import predicted_memory, require_memory
 from groundup.stages.profile_config import ProfileConfig
 from groundup.tokenization.token_shards import open_shards
 from groundup.training.compiling import compile_for_training
@@ -63,16 +62,7 @@ from groundup.web.profile_page import render
 
 logger = get_logger(__name__)
 SYNTHETIC_WINDOWS = 66  # of random tokens, from which batches are drawn
-KNOWN_OPTIMIZERS = {  # of matrices and of the rest: their name in accounting
-    ("muon", "adamw"): "muon",
-    ("adamw", "adamw"): "adamw",
-    ("adam", "adam"): "adam",
-    ("lion", "lion"): "lion",
-    ("adagrad", "adagrad"): "adagrad",
-    ("sgd", "sgd"): "momentum",
-}
 ROWS_KEPT = 30  # operations in result.json; operations.json has all
-MOST_OF_MEMORY = 0.9  # that a prediction may take of the machine
 
 
 class Variant(NamedTuple):
@@ -148,30 +138,6 @@ def batches(config: PretrainConfig, stream: TokenStream, steps: int) -> Batches:
     data = DataConfig(packing=config.data.packing)
     length = config.model.context_length
     return training_batches(data, {CORPUS: stream}, config.batch_size, length, config.seed, steps)
-
-
-def require_memory(config: PretrainConfig) -> None:
-    """Refuse what would not fit, before anything is allocated."""
-    predicted = predicted_memory(config, "bfloat16", config.recompute)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if predicted and (needed := sum(predicted.values())) > MOST_OF_MEMORY * there:
-        raise ConfigError(
-            f"A step of this config takes about {needed / 1e9:.1f} GB, and this machine has {there / 1e9:.1f} GB; "
-            f"lower batch_size (now {config.batch_size}), raise accumulate, recompute, or take a smaller model."
-        )
-
-
-def predicted_memory(config: PretrainConfig, dtype: str, recompute: int) -> dict[str, int]:
-    """Bytes by accounting, for attention that keeps its weights, as ours does on a CPU; nothing of what is no decoder,
-    and no moments of optimizers that accounting does not know."""
-    if not isinstance(config.model, DecoderConfig):
-        return {}
-    kinds = (config.optimizer.matrices.kind, config.optimizer.rest.kind)
-    known = KNOWN_OPTIMIZERS.get(kinds)
-    rows, context = config.batch_size // config.accumulate, config.model.context_length
-    how = {"fused_attention": False, "checkpoint": recompute}
-    memory = vars(training_memory(config.model, rows, context, dtype, known or "sgd", **how))
-    return {part: amount for part, amount in memory.items() if known or part != "moments"}
 
 
 def measured_product(precision: Precision) -> dict[str, Any]:
