@@ -7,6 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # Peers that the benchmarks compare with, away from the tests' environment: their pins may clash with ours.
 BENCH := .venv-bench
+PEERS := $(filter-out %-alone,$(patsubst benchmarks/requirements-%.txt,%,$(wildcard benchmarks/requirements-*.txt)))
 # torch is named in the command itself so that pip settles its version before anything else asks for a newer one.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(RUN) $(PIP_INSTALL) --constraint constraints.txt "torch==2.13.*"
@@ -38,7 +39,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 bench: ## every benchmark, hours; one area: make bench-AREA, its options in ARGS="--quick"
 	@for file in benchmarks/*.py; do $(MAKE) --no-print-directory bench-$$(basename "$$file" .py) || exit 1; done
 
-bench-tokenization bench-training: bench-%: $(BENCH)/.installed-%
+$(foreach area,$(PEERS),bench-$(area)): bench-%: $(BENCH)/.installed-%
 	$(BENCH)/bin/python benchmarks/$*.py $(ARGS)
 
 bench-%: $(VENV)/.installed-dev

@@ -36,6 +36,7 @@ class Work(NamedTuple):
 WORKS = (
     Work("Wilson 1927", "Probable Inference, the Law of Succession, and Statistical Inference"),
     Work("Polyak 1964", "Some Methods of Speeding up the Convergence of Iteration Methods"),
+    Work("Bloom 1970", "Space/Time Trade-offs in Hash Coding with Allowable Errors"),
     Work("Efron 1979", "Bootstrap Methods: Another Look at the Jackknife"),
     Work("Luby and Rackoff 1988", "How to Construct Pseudorandom Permutations from Pseudorandom Functions"),
     Work("Polyak and Juditsky 1992", "Acceleration of Stochastic Approximation by Averaging"),
@@ -45,9 +46,17 @@ WORKS = (
     Work("Hochreiter and Schmidhuber 1997", "Long Short-Term Memory"),
     Work("Chen and Goodman 1999", "An Empirical Study of Smoothing Techniques for Language Modeling"),
     Work("Gers et al. 2000", "Learning to Forget: Continual Prediction with LSTM"),
+    Work(
+        "Kasai et al. 2001",
+        "Linear-Time Longest-Common-Prefix Computation in Suffix Arrays and Its Applications",
+    ),
     Work("Black and Rogaway 2002", "Ciphers with Arbitrary Finite Domains"),
+    Work("Morin and Bengio 2005", "Hierarchical Probabilistic Neural Network Language Model"),
+    Work("Kirsch and Mitzenmacher 2006", "Less Hashing, Same Performance: Building a Better Bloom Filter"),
+    Work("Nong, Zhang and Chan 2009", "Linear Suffix Array Construction by Almost Pure Induced-Sorting"),
     Work("Williams et al. 2009", "Roofline: An Insightful Visual Performance Model for Multicore Architectures"),
     Work("Duchi et al. 2011", "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization"),
+    Work("Jégou et al. 2011", "Product Quantization for Nearest Neighbor Search"),
     Work("Tieleman and Hinton 2012", "Lecture 6.5: RMSProp, Neural Networks for Machine Learning"),
     Work("Sutskever et al. 2013", "On the Importance of Initialization and Momentum in Deep Learning"),
     Work("Graves 2013", "Generating Sequences with Recurrent Neural Networks", arxiv="1308.0850"),
@@ -56,10 +65,18 @@ WORKS = (
     Work("Zaremba et al. 2014", "Recurrent Neural Network Regularization", arxiv="1409.2329"),
     Work("Kingma and Ba 2015", "Adam: A Method for Stochastic Optimization", arxiv="1412.6980"),
     Work("Jozefowicz et al. 2015", "An Empirical Exploration of Recurrent Network Architectures"),
+    Work("Hinton et al. 2015", "Distilling the Knowledge in a Neural Network", arxiv="1503.02531"),
     Work("Sennrich et al. 2016", "Neural Machine Translation of Rare Words with Subword Units", arxiv="1508.07909"),
+    Work(
+        "Wu et al. 2016",
+        "Google's Neural Machine Translation System: Bridging the Gap between Human and Machine Translation",
+        arxiv="1609.08144",
+    ),
     Work("Ba et al. 2016", "Layer Normalization", arxiv="1607.06450"),
     Work("Hendrycks and Gimpel 2016", "Gaussian Error Linear Units (GELUs)", arxiv="1606.08415"),
     Work("Chen et al. 2016", "Training Deep Nets with Sublinear Memory Cost", arxiv="1604.06174"),
+    Work("Joulin et al. 2016", "Bag of Tricks for Efficient Text Classification", arxiv="1607.01759"),
+    Work("Joulin et al. 2016", "FastText.zip: Compressing Text Classification Models", arxiv="1612.03651"),
     Work("Loshchilov and Hutter 2017", "SGDR: Stochastic Gradient Descent with Warm Restarts", arxiv="1608.03983"),
     Work("Vaswani et al. 2017", "Attention Is All You Need", arxiv="1706.03762"),
     Work(
@@ -69,12 +86,31 @@ WORKS = (
     ),
     Work("Ramachandran et al. 2017", "Searching for Activation Functions", arxiv="1710.05941"),
     Work("Press and Wolf 2017", "Using the Output Embedding to Improve Language Models", arxiv="1608.05859"),
+    Work("Dahlgaard et al. 2017", "Fast Similarity Sketching", arxiv="1704.04370"),
+    Work("Shrivastava 2017", "Optimal Densification for Fast and Accurate Minwise Hashing"),
     Work("Micikevicius et al. 2018", "Mixed Precision Training", arxiv="1710.03740"),
     Work("Loshchilov and Hutter 2019", "Decoupled Weight Decay Regularization", arxiv="1711.05101"),
     Work("Radford et al. 2019", "Language Models are Unsupervised Multitask Learners"),
+    Work(
+        "Keskar et al. 2019",
+        "CTRL: A Conditional Transformer Language Model for Controllable Generation",
+        arxiv="1909.05858",
+    ),
     Work("Zhang and Sennrich 2019", "Root Mean Square Layer Normalization", arxiv="1910.07467"),
+    Work(
+        "Wenzek et al. 2019",
+        "CCNet: Extracting High Quality Monolingual Datasets from Web Crawl Data",
+        arxiv="1911.00359",
+    ),
+    Work("Conneau et al. 2019", "Unsupervised Cross-lingual Representation Learning at Scale", arxiv="1911.02116"),
+    Work("Mitchell et al. 2019", "Model Cards for Model Reporting", arxiv="1810.03993"),
     Work("Brown et al. 2020", "Language Models are Few-Shot Learners", arxiv="2005.14165"),
     Work("Kaplan et al. 2020", "Scaling Laws for Neural Language Models", arxiv="2001.08361"),
+    Work(
+        "Raffel et al. 2020",
+        "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
+        arxiv="1910.10683",
+    ),
     Work("Schulman 2020", "Approximating KL Divergence", link="http://joschu.net/blog/kl-approx.html"),
     Work("Shazeer 2020", "GLU Variants Improve Transformer", arxiv="2002.05202"),
     Work("Provilkov et al. 2020", "BPE-Dropout: Simple and Effective Subword Regularization", arxiv="1910.13267"),
@@ -86,6 +122,11 @@ WORKS = (
     Work("Beltagy et al. 2020", "Longformer: The Long-Document Transformer", arxiv="2004.05150"),
     Work("Xiong et al. 2020", "On Layer Normalization in the Transformer Architecture", arxiv="2002.04745"),
     Work("Chen et al. 2021", "Evaluating Large Language Models Trained on Code", arxiv="2107.03374"),
+    Work(
+        "Dodge et al. 2021",
+        "Documenting Large Webtext Corpora: A Case Study on the Colossal Clean Crawled Corpus",
+        arxiv="2104.08758",
+    ),
     Work(
         "Rae et al. 2021",
         "Scaling Language Models: Methods, Analysis & Insights from Training Gopher",
@@ -104,6 +145,7 @@ WORKS = (
     ),
     Work("So et al. 2021", "Primer: Searching for Efficient Transformers for Language Modeling", arxiv="2109.08668"),
     Work("Patterson et al. 2021", "Carbon Emissions and Large Neural Network Training", arxiv="2104.10350"),
+    Work("Lee et al. 2022", "Deduplicating Training Data Makes Language Models Better", arxiv="2107.06499"),
     Work("Chowdhery et al. 2022", "PaLM: Scaling Language Modeling with Pathways", arxiv="2204.02311"),
     Work(
         "Press et al. 2022",
@@ -128,14 +170,27 @@ WORKS = (
     Work(
         "Korthikanti et al. 2022", "Reducing Activation Recomputation in Large Transformer Models", arxiv="2205.05198"
     ),
+    Work("Yu et al. 2022", "Orca: A Distributed Serving System for Transformer-Based Generative Models"),
     Work(
         "Ainslie et al. 2023",
         "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints",
         arxiv="2305.13245",
     ),
     Work("Touvron et al. 2023", "LLaMA: Open and Efficient Foundation Language Models", arxiv="2302.13971"),
+    Work("Leviathan et al. 2023", "Fast Inference from Transformers via Speculative Decoding", arxiv="2211.17192"),
+    Work(
+        "Chen et al. 2023",
+        "Accelerating Large Language Model Decoding with Speculative Sampling",
+        arxiv="2302.01318",
+    ),
     Work("Chen et al. 2023", "Symbolic Discovery of Optimization Algorithms", arxiv="2302.06675"),
     Work("Zouhar et al. 2023", "Tokenization and the Noiseless Channel", arxiv="2306.16842"),
+    Work("Xie et al. 2023", "Data Selection for Language Models via Importance Resampling", arxiv="2302.03169"),
+    Work(
+        "Penedo et al. 2023",
+        "The RefinedWeb Dataset for Falcon LLM: Outperforming Curated Corpora with Web Data, and Web Data Only",
+        arxiv="2306.01116",
+    ),
     Work(
         "Kazemnejad et al. 2023",
         "The Impact of Positional Encoding on Length Generalization in Transformers",
@@ -147,9 +202,19 @@ WORKS = (
         arxiv="2306.15595",
     ),
     Work("Muennighoff et al. 2023", "Scaling Data-Constrained Language Models", arxiv="2305.16264"),
+    Work(
+        "Lin et al. 2023",
+        "AWQ: Activation-aware Weight Quantization for On-Device LLM Compression and Acceleration",
+        arxiv="2306.00978",
+    ),
     Work("Peng et al. 2023", "YaRN: Efficient Context Window Extension of Large Language Models", arxiv="2309.00071"),
     Work("Dehghani et al. 2023", "Scaling Vision Transformers to 22 Billion Parameters", arxiv="2302.05442"),
     Work("Xiao et al. 2023", "Efficient Streaming Language Models with Attention Sinks", arxiv="2309.17453"),
+    Work(
+        "Kwon et al. 2023",
+        "Efficient Memory Management for Large Language Model Serving with PagedAttention",
+        arxiv="2309.06180",
+    ),
     Work(
         "Yu et al. 2023", "MegaByte: Predicting Million-byte Sequences with Multiscale Transformers", arxiv="2305.07185"
     ),
@@ -157,6 +222,11 @@ WORKS = (
         "Dao 2023",
         "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
         arxiv="2307.08691",
+    ),
+    Work(
+        "Eldan and Li 2023",
+        "TinyStories: How Small Can Language Models Be and Still Speak Coherent English?",
+        arxiv="2305.07759",
     ),
     Work(
         "Hu et al. 2024",
@@ -195,6 +265,11 @@ WORKS = (
     ),
     Work("Grattafiori et al. 2024", "The Llama 3 Herd of Models", arxiv="2407.21783"),
     Work(
+        "Penedo et al. 2024",
+        "The FineWeb Datasets: Decanting the Web for the Finest Text Data at Scale",
+        arxiv="2406.17557",
+    ),
+    Work(
         "Brandon et al. 2024",
         "Reducing Transformer Key-Value Cache Size with Cross-Layer Attention",
         arxiv="2405.12981",
@@ -220,9 +295,29 @@ WORKS = (
     Work("Gemma Team 2024", "Gemma 2: Improving Open Language Models at a Practical Size", arxiv="2408.00118"),
     Work("OLMo Team 2024", "2 OLMo 2 Furious", arxiv="2501.00656"),
     Work("Hsu et al. 2024", "Liger Kernel: Efficient Triton Kernels for LLM Training", arxiv="2410.10989"),
+    Work(
+        "Men et al. 2024",
+        "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",
+        arxiv="2403.03853",
+    ),
+    Work(
+        "Muralidharan et al. 2024",
+        "Compact Language Models via Pruning and Knowledge Distillation",
+        arxiv="2407.14679",
+    ),
     Work("Jiang et al. 2024", "Mixtral of Experts", arxiv="2401.04088"),
     Work("Slagle 2024", "SpaceByte: Towards Deleting Tokenization from Large Language Modeling", arxiv="2404.14408"),
     Work("Ding et al. 2024", "Fewer Truncations Improve Language Modeling", arxiv="2404.10830"),
+    Work(
+        "Agrawal et al. 2024",
+        "Taming Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve",
+        arxiv="2403.02310",
+    ),
+    Work(
+        "Li et al. 2024",
+        "DataComp-LM: In Search of the Next Generation of Training Sets for Language Models",
+        arxiv="2406.11794",
+    ),
     Work(
         "Bergsma et al. 2025",
         "Straight to Zero: Why Linearly Decaying the Learning Rate to Zero Works Best for LLMs",

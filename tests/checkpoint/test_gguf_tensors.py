@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from groundup.checkpoint import gguf_tensors
-from groundup.checkpoint.gguf_tensors import F16, F32, Q8_0, TYPES, TensorType, decode, encode
+from groundup.checkpoint.gguf_tensors import BF16, F16, F32, Q8_0, TYPES, TensorType, decode, encode
 from groundup.core.errors import InputError
 
 ROWS, BLOCKS = 6, 4
@@ -51,7 +51,7 @@ def test_blocks_become_the_weights_of_ggml_to_the_bit(kind: TensorType, monkeypa
     np.testing.assert_array_equal(decode(kind, blocks.reshape(-1), shape), expected)
 
 
-@pytest.mark.parametrize("kind", [F32, F16, Q8_0], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [F32, F16, BF16, Q8_0], ids=lambda kind: kind.name)
 def test_weights_become_the_bytes_of_ggml(kind: TensorType) -> None:
     gguf = pytest.importorskip("gguf")
     weights = np.random.default_rng(1).normal(size=(9, 96)).astype(np.float32)

@@ -5,7 +5,7 @@ import pytest
 from groundup.core.config import decode, encode
 from groundup.core.errors import ConfigError, InputError
 from groundup.corpus.config import CorpusConfig
-from groundup.corpus.deduplication import DeduplicationConfig
+from groundup.corpus.dedup.config import DeduplicationConfig
 from groundup.corpus.documents import Document
 from groundup.corpus.language import LanguageConfig
 from groundup.corpus.pipeline import STAGES, build_corpus
@@ -46,7 +46,7 @@ def test_every_document_is_accounted_for(documents):
     dropped = {d.id: (d.drop_stage, d.drop_reason) for d in corpus.rejected}
     assert dropped["blank"] == ("clean", "empty_after_cleaning")
     assert dropped["german"] == ("language", "language_de")
-    assert dropped["short"] == ("heuristics", "too_few_words")
+    assert dropped["short"] == ("heuristics", "gopher_too_few_words")
     assert len({"copy", "good-1"} & dropped.keys()) == 1
     assert len({"near", "good-0"} & dropped.keys()) == 1
     assert len(corpus.train) + len(corpus.heldout) + len(corpus.rejected) == len(documents)
@@ -85,7 +85,7 @@ def test_training_loses_what_stands_in_evaluation_texts(documents):
 
 
 def test_nothing_left_is_an_error_that_says_why():
-    with pytest.raises(InputError, match=r"after the stage heuristics \(too_few_words 1\).*no-enabled"):
+    with pytest.raises(InputError, match=r"after the stage heuristics \(gopher_too_few_words 1\).*no-enabled"):
         build_corpus([Document("a", "This is the only one of them.")], CONFIG)
 
 

@@ -44,7 +44,7 @@ def test_build_reuse_and_rebuild(notes, tmp_path):
     assert (rejected.id, rejected.drop_stage, rejected.drop_reason) == (
         "notes/short.txt",
         "heuristics",
-        "too_few_words",
+        "gopher_too_few_words",
     )
     assert len((out / "decontamination.jsonl").read_text().splitlines()) == 19
     stamp = (out / "train.jsonl").stat().st_mtime_ns

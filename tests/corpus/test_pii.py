@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.corpus.pii import EMAIL, IP, PHONE, mask_pii
+from groundup.corpus.pii import EMAIL, IP, KINDS, PHONE, mask_pii
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,18 @@ def test_no_text_makes_masking_slow(piece):
     start = time.process_time()
     mask_pii(piece * (200_000 // len(piece)))
     assert time.process_time() - start < 2
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["ada@x.org", "283-182-3829", "192.0.2.1.", "\n", " ", "a", ".", "1", "@", "(283) 182 3829", EMAIL, "\r"]
+        ),
+        max_size=14,
+    )
+)
+def test_looking_only_at_lines_with_a_part_changes_nothing(pieces):
+    text = expected = "".join(pieces)
+    for _, _, pattern, mask in KINDS:
+        expected = pattern.sub(mask, expected)
+    assert mask_pii(text)[0] == expected

@@ -9,9 +9,9 @@ from tiny_engines import BYTES, full_logits, tiny_engine
 
 from groundup.core.errors import InputError
 from groundup.evaluation.bits_per_byte import window_bits_per_byte
-from groundup.inference import engine as engine_module
 from groundup.inference.engine import Engine
 from groundup.inference.requests import Request, Sampling
+from groundup.inference.scheduler import Limits
 from groundup.models.config import DecoderConfig, Layer
 from groundup.models.decoder import Decoder
 from groundup.models.initialization import initialize
@@ -57,9 +57,7 @@ def test_rows_that_ended_leave_the_batch(monkeypatch):
     requests = [Request((5,), Sampling(length, 0.0)) for length in (2, 2, 2, 20)]
     sizes = []
     forward = Engine._forward
-    monkeypatch.setattr(
-        Engine, "_forward", lambda self, tokens, *rest: sizes.append(len(tokens)) or forward(self, tokens, *rest)
-    )
+    monkeypatch.setattr(Engine, "_forward", lambda self, chunks: sizes.append(len(chunks)) or forward(self, chunks))
     engine.generate(generator.sample(requests, 4))
     assert sizes[:3] == [4, 4, 1]
     assert set(sizes[3:]) == {1}
@@ -99,12 +97,11 @@ def test_logprobs_are_those_of_a_full_forward_pass(temperature):
             assert logprob == pytest.approx(expected_V[token].item(), abs=1e-4)
 
 
-def test_more_requests_than_a_batch_holds(monkeypatch):
-    engine = tiny_engine()
+def test_more_requests_than_a_batch_holds():
+    engine, smaller = tiny_engine(), tiny_engine(limits=Limits(max_running=3))
     requests = [Request((64 + row,), Sampling(3, 0.0)) for row in range(7)]
     whole = [completion.ids for completion in engine.generate(requests)]
-    monkeypatch.setattr(engine_module, "MAX_BATCH", 3)
-    assert [completion.ids for completion in engine.generate(requests)] == whole
+    assert [completion.ids for completion in smaller.generate(requests)] == whole
     assert engine.generate([]) == []
 
 
@@ -150,8 +147,7 @@ def test_prompts_that_cannot_be_continued():
 
 def test_a_wrong_request_is_refused_before_any_is_run(monkeypatch):
     engine = tiny_engine()
-    monkeypatch.setattr(engine_module, "MAX_BATCH", 2)
-    monkeypatch.setattr(Engine, "_decode", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(Engine, "_advance", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(InputError):
         engine.generate([*[Request((65,))] * 5, Request(())])
 

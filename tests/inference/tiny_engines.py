@@ -13,13 +13,13 @@ BYTES = BytePairTokenizer([], special_tokens={name: 256 + index for index, name 
 SHAPE = {"width": 32, "depth": 2, "num_heads": 2, "num_kv_heads": 1, "mlp_width": 64, "qk_norm": True}
 
 
-def tiny_engine(seed=0, context_length=48, tokenizer=BYTES, dtype=torch.float32, sharpness=40.0):
+def tiny_engine(seed=0, context_length=48, tokenizer=BYTES, dtype=torch.float32, sharpness=40.0, limits=None):
     """`sharpness` scales the logits: as initialised, a decoder's distribution is nearly uniform."""
     model = Decoder(llama(vocab_size=tokenizer.vocab_size, context_length=context_length, **SHAPE))
     initialize(model, seed)
     with torch.no_grad():
         model.unembedding *= sharpness
-    return Engine(model.to(dtype).eval(), tokenizer)
+    return Engine(model.to(dtype).eval(), tokenizer, limits)
 
 
 @torch.no_grad()

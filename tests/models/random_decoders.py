@@ -153,8 +153,13 @@ def random_channel(random: Random, parallel: bool) -> ChannelMixer:
 
 
 def random_decoder(seed: int) -> Decoder:
+    """A decoder for each seed."""
+    return noisy_decoder(random_config(seed), seed)
+
+
+def noisy_decoder(config: DecoderConfig, seed: int) -> Decoder:
     """Initialised, then with every vector off its initial value and a larger output, so that nothing is hidden."""
-    decoder = Decoder(random_config(seed))
+    decoder = Decoder(config)
     initialize(decoder, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

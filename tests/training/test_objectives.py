@@ -7,7 +7,7 @@ from tiny_training import MODEL, VOCAB
 from groundup.batches.batch import Batch
 from groundup.models.decoder import Decoder
 from groundup.models.initialization import initialize
-from groundup.training.objectives import next_token
+from groundup.training.objectives import distillation, next_token
 
 
 def model_and_batch() -> tuple[Decoder, Batch]:
@@ -46,3 +46,25 @@ def test_only_the_proportions_of_weights_matter() -> None:
     uneven = batch._replace(weights_BT=batch.weights_BT.clone())
     uneven.weights_BT[0] *= 3
     assert not torch.allclose(next_token(model, uneven)[0], next_token(model, batch)[0], atol=1e-6)
+
+
+def test_distillation_is_pytorchs_divergence_from_the_teacher_at_the_temperature() -> None:
+    model, batch = model_and_batch()
+    teacher = Decoder(MODEL)
+    initialize(teacher, 1)
+    for temperature in (1.0, 2.5):
+        loss, _ = distillation(teacher, temperature)(model, batch)
+        ours, theirs = (each.unembed(each(batch.tokens_BT)) / temperature for each in (model, teacher))
+        divergence_BTV = F.kl_div(ours.log_softmax(-1), theirs.log_softmax(-1), reduction="none", log_target=True)
+        losses_BT = temperature**2 * divergence_BTV.sum(dim=-1)
+        torch.testing.assert_close(loss, (losses_BT * batch.weights_BT).sum() / batch.weights_BT.sum())
+    loss.backward()
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert model.embedding.grad is not None
+    assert model.embedding.grad.abs().sum() > 0
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
+    model, batch = model_and_batch()
+    loss, _ = distillation(model)(model, batch)
+    torch.testing.assert_close(loss, torch.zeros(()), atol=1e-6, rtol=0)

@@ -1,8 +1,8 @@
 """Models in llama.cpp's layout: one GGUF file with the config, the weights and the tokenizer.
 
 Read are the architectures of `gguf_families.py` in any tensor type of `gguf_tensors.py`, all weights to fp32. Written
-are F32, F16 and Q8_0; as llama.cpp's converter does it, vectors and a few small tensors stay F32, and rows that are no
-whole blocks of Q8_0 become F16.
+are F32, F16, BF16 and Q8_0; as llama.cpp's converter does it, vectors and a few small tensors stay F32, and rows that
+are no whole blocks of Q8_0 become F16.
 
 Two things lie differently in a file than with us. The llama architecture turns neighbours (x_2i, x_2i+1) where we turn
 halves (x_i, x_i+K/2), so the rows of its queries and keys are interleaved, head by head. DeepSeek's matrices for keys
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from groundup.checkpoint.gguf_families import ROPE_FACTORS, cannot_hold, metadata_of, read_config
 from groundup.checkpoint.gguf_file import Container, StoredTensor, Value, read_container, write_container
-from groundup.checkpoint.gguf_tensors import F16, F32, Q8_0, TensorType
+from groundup.checkpoint.gguf_tensors import BF16, F16, F32, Q8_0, TensorType
 from groundup.checkpoint.huggingface import shapes_of
 from groundup.checkpoint.huggingface_families import explicit
 from groundup.checkpoint.huggingface_rules import halves, interleaved, to_ours, to_theirs
@@ -38,9 +38,9 @@ from groundup.tokenization.gpt2_files import printable_vocabulary
 from groundup.tokenization.patterns import PATTERNS
 from groundup.tokenization.tokenizer_file import printable_merges
 
-Dtype = Literal["f32", "f16", "q8_0"]
-KINDS: Mapping[str, TensorType] = {"f32": F32, "f16": F16, "q8_0": Q8_0}
-FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7}
+Dtype = Literal["f32", "f16", "bf16", "q8_0"]
+KINDS: Mapping[str, TensorType] = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0}
+FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7}
 ALWAYS_F32 = ("ffn_gate_inp.weight", "position_embd.weight")
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # types of tokens
 # llama.cpp knows pre-token patterns by names of models only.

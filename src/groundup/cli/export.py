@@ -24,7 +24,7 @@ class Args:
     out: Path
     """The folder to write, or a file that ends in .gguf."""
     dtype: Literal["float32", "bfloat16", "float16", "q8_0"] = "float32"
-    """The format of the weights: the first three for folders; float32, float16 and q8_0 for .gguf."""
+    """The format of the weights: the first three for folders, all for .gguf."""
 
 
 def run(args: Args) -> None:

@@ -18,7 +18,15 @@ from groundup.core.errors import ConfigError, GroundupError
 
 VERBS = {
     "quickstart": "the whole story on real text: corpus to report, in about ten minutes",
+    "corpus fetch": "shards of Common Crawl, named corpora: resumed and verified",
     "corpus build": "raw documents to a clean, deduplicated, split corpus",
+    "corpus inspect": "what a corpus kept and dropped, and why; samples, what if, a page",
+    "corpus dedup": "copies out of files of documents",
+    "corpus mix": "how much of each source goes into training, and which documents",
+    "corpus train-classifier": "a quality, toxicity or subject classifier, measured, with a card",
+    "corpus classify": "a classifier's score of each document, and a rule that keeps by it",
+    "corpus decontaminate": "what stands in evaluation texts out of files of documents",
+    "corpus work-unit": "one task of a Slurm array (for corpus build)",
     "tokenizer train": "learn a byte-pair vocabulary",
     "tokenizer encode": "text to token ids",
     "tokenizer encode-files": "files of any size to shards of token ids",
@@ -35,8 +43,10 @@ VERBS = {
     "chat": "talk to a model in the terminal",
     "serve": "OpenAI-compatible API and chat page",
     "account": "parameters, FLOPs, memory, time and money of a decoder",
+    "account corpus": "time, money and storage of a corpus from a whole crawl",
     "import": "a model of another program as a checkpoint",
     "export": "a checkpoint for transformers or llama.cpp",
+    "quantize": "a model's weights in 8 or 4 bits, and what that costs",
     "report": "the page of a run: curves, samples, numbers",
     "runs": "list runs, or show one",
 }

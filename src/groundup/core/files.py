@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from groundup.core.errors import GroundupError, InputError, MissingError, OutputError
 
@@ -28,16 +28,25 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically (temporary sibling, fsync, rename); parent folders are made."""
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file inside the block; on success it takes its name, after a fault the old one stays as it was."""
     make_directory(path.parent)
     temporary = _temporary_beside(path)
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _fsync(path.parent)
     except OSError as error:
+        if isinstance(error, GroundupError) or not _is_about_writing(error, path.parent):
+            raise
         raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):

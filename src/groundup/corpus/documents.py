@@ -7,14 +7,14 @@ empty left out. Writing streams to a temporary sibling and renames it, so a read
 
 import gzip
 import json
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from groundup.core.errors import InputError, MissingError, OutputError
-from groundup.core.files import TEMPORARY_PREFIX, make_directory, require_file
+from groundup.core.errors import InputError, MissingError
+from groundup.core.files import new_file, require_file
 
 SPLITS = ("train", "heldout")
 
@@ -60,33 +60,32 @@ def read_jsonl(path: Path) -> Iterator[Document]:
     """The documents of a `.jsonl` or `.jsonl.gz` file, one by one; `text` is required, `id` is made from the line."""
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
-            yield _document(path, number, line)
+            yield parse_document(path, number, line)
 
 
 def write_jsonl(path: Path, documents: Iterable[Document]) -> int:
-    """Write documents as they come, atomically; gzip where the name ends in `.gz`. Returns their number."""
-    make_directory(path.parent)
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+    """Write documents as they come, atomically; packed where the name ends in `.gz` or `.zst`. Returns their number."""
     count = 0
-    try:
-        with open(temporary, "wb") as raw:
-            # An empty name and mtime 0: the bytes depend on the documents alone.
-            packed = gzip.GzipFile("", "wb", mtime=0, fileobj=raw) if path.suffix == ".gz" else None
-            file: IO[bytes] | gzip.GzipFile = packed or raw
-            for document in documents:
-                file.write((json.dumps(_fields(document), ensure_ascii=False) + "\n").encode())
-                count += 1
-            if packed:
-                packed.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"Cannot write {path}: {reason}. Choose another place, or free space there.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as raw, _packed(path, raw) as file:
+        for document in documents:
+            file.write((json.dumps(_fields(document), ensure_ascii=False) + "\n").encode())
+            count += 1
     return count
+
+
+@contextmanager
+def _packed(path: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+    """What packs as the name of a file asks for; its bytes depend on those written alone."""
+    if path.suffix == ".zst":
+        import zstandard
+
+        with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as file:
+            yield cast(IO[bytes], file)
+    elif path.suffix == ".gz":
+        with gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:  # an empty name and no time
+            yield cast(IO[bytes], file)
+    else:
+        yield raw
 
 
 def repair_surrogates(text: str) -> str:
@@ -103,7 +102,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise InputError(f"{path} is not a whole gzip file ({error}); fetch it again.") from error
 
 
-def _document(path: Path, number: int, line: bytes) -> Document:
+def parse_document(path: Path, number: int, line: bytes) -> Document:
+    """The document of one line of a JSONL file."""
     try:
         record = json.loads(line)
     except ValueError as error:

@@ -1,7 +1,8 @@
 """From documents as read to a corpus: every stage in order, with a funnel that accounts for every document.
 
-read, clean, language, heuristics, PII, exact duplicates, near duplicates, split, decontaminate. A rejected document
-keeps its text and carries `drop_stage` and `drop_reason`. Everything is a function of (documents, config).
+read, addresses, clean, language, heuristics, words, models, PII, copies of addresses and of texts, near copies, split,
+decontaminate. A rejected document keeps its text and carries `drop_stage` and `drop_reason`. Everything is a function
+of (documents, config).
 """
 
 from collections import Counter
@@ -10,31 +11,38 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from groundup.core.errors import InputError
-from groundup.corpus.cleaning import clean
+from groundup.corpus.annotation import PII_KINDS, Annotated, annotate
 from groundup.corpus.config import CorpusConfig
-from groundup.corpus.decontamination import Overlap, overlaps
-from groundup.corpus.deduplication import exact_clusters, near_clusters, survivor
+from groundup.corpus.dedup.clusters import survivor
+from groundup.corpus.dedup.decontamination import Overlap, overlaps
+from groundup.corpus.dedup.exact import exact_clusters, url_clusters
+from groundup.corpus.dedup.near import near_clusters
 from groundup.corpus.documents import Document, drop
-from groundup.corpus.heuristics import gopher_fault
-from groundup.corpus.language import language_fault
-from groundup.corpus.pii import mask_pii
+from groundup.corpus.funnel import Stage, count_stages
 from groundup.corpus.split import split_documents
 
-STAGES = (
+STAGES_OF_ONE = (
     "read",
+    "addresses",
     "clean",
     "language",
     "heuristics",
+    "bad_words",
+    "perplexity",
+    "quality",
+    "toxicity",
     "pii",
-    "exact_duplicates",
-    "near_duplicates",
-    "split",
-    "decontaminate",
 )
+STAGES = (*STAGES_OF_ONE, "url_duplicates", "exact_duplicates", "near_duplicates", "split", "decontaminate")
 REMEDIES = {
+    "addresses": "name other lists, or switch it off with --addresses.no-enabled",
     "clean": "give files with more than white space and notes",
     "language": "name the languages to keep with --language.keep, or none to keep all",
     "heuristics": "loosen its thresholds, or switch it off with --heuristics.no-enabled",
+    "bad_words": "allow more with --bad-words.max-count",
+    "perplexity": "keep more buckets with --perplexity.keep",
+    "quality": "lower --quality.threshold",
+    "toxicity": "raise --toxicity.threshold",
     "decontaminate": "raise --decontamination.max-overlap, or hold out less",
 }
 
@@ -56,24 +64,24 @@ class Corpus:
 
         `also_kept` are documents that the stage did not look at but that are still in the corpus.
         """
-        stage = STAGES[len(self.funnel)]
         dropped = [document for document in documents if document.drop_reason]
         kept = [document for document in documents if not document.drop_reason]
         self.rejected += dropped
-        self.funnel.append(
-            {
-                "stage": stage,
-                "documents": len(kept) + len(also_kept),
-                "dropped": len(dropped),
-                "bytes": sum(document.bytes for document in (*kept, *also_kept)),
-                "reasons": dict(Counter(str(document.drop_reason) for document in dropped).most_common()),
-            }
-        )
-        if not kept:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in self.funnel[-1]["reasons"].items())
-            remedy = REMEDIES.get(stage, "give more text")
-            raise InputError(f"No document is left after the stage {stage} ({reasons}); {remedy}.")
+        left = (*kept, *also_kept)
+        reasons = Counter(str(document.drop_reason) for document in dropped)
+        row = Stage(len(left), sum(document.bytes for document in left), reasons)
+        self.funnel.append(row.row(STAGES[len(self.funnel)]))
+        require_documents(self.funnel[-1:])
         return kept
+
+
+def require_documents(funnel: Sequence[dict[str, Any]]) -> None:
+    """A stage that leaves nothing is an error that says why."""
+    for row in funnel:
+        if not row["documents"]:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in row["reasons"].items())
+            remedy = REMEDIES.get(row["stage"], "give more text")
+            raise InputError(f"No document is left after the stage {row['stage']} ({reasons}); {remedy}.")
 
 
 def build_corpus(
@@ -84,7 +92,7 @@ def build_corpus(
 ) -> Corpus:
     """Run all stages; `evaluation` are texts beside the held-out split that training must not contain.
 
-    `advance(1, name)` is called when a stage is done.
+    `advance(count, name)` is called when stages are done.
     """
     corpus = Corpus()
 
@@ -93,16 +101,22 @@ def build_corpus(
         advance(1, corpus.funnel[-1]["stage"])
         return kept
 
-    kept = close(documents)
-    kept = close([_cleaned(document, config, corpus.cleaning) for document in kept])
-    languages: dict[str, str] = {}
-    kept = close([_in_language(document, config, languages) for document in kept])
-    kept = close([_gopher(document, config, languages[document.id]) for document in kept])
-    kept = close([_masked(document, config, corpus.pii) for document in kept])
-    kept = close(_keep_one(kept, exact_clusters(kept), "exact_duplicates", config.seed))
-    clusters = near_clusters(kept, config.deduplication, config.seed)
+    found = [Annotated(document, sizes={"read": document.bytes}) for document in documents]
+    annotate(found, config)
+    corpus.funnel = [row.row(name) for name, row in count_stages(found, STAGES_OF_ONE).items()]
+    require_documents(corpus.funnel)
+    corpus.rejected = [one.document for name in STAGES_OF_ONE for one in found if one.document.drop_stage == name]
+    corpus.cleaning = sum((one.cleaning for one in found), Counter())
+    if config.mask_pii:
+        corpus.pii = Counter({kind: sum(one.pii[kind] for one in found) for kind in PII_KINDS})
+    kept = [one.document for one in found if one.document.drop_reason is None]
+    for name in STAGES_OF_ONE:
+        advance(1, name)
+    kept = close(keep_one(kept, url_clusters([document.url for document in kept]), "url_duplicates", config.seed))
+    kept = close(keep_one(kept, exact_clusters([document.text for document in kept]), "exact_duplicates", config.seed))
+    clusters = near_clusters([document.text for document in kept], config.deduplication)
     cluster_keys = {kept[place].id: min(kept[i].id for i in cluster) for cluster in clusters for place in cluster}
-    kept = close(kept if config.deduplication.keep_near else _keep_one(kept, clusters, "near_duplicates", config.seed))
+    kept = close(kept if config.deduplication.keep_near else keep_one(kept, clusters, "near_duplicates", config.seed))
     train, corpus.heldout = split_documents(kept, config.held_out_fraction, config.seed, cluster_keys)
     close([*train, *corpus.heldout])
     corpus.overlaps = overlaps(train, [*(d.text for d in corpus.heldout), *evaluation], config.decontamination)
@@ -111,40 +125,13 @@ def build_corpus(
     return corpus
 
 
-def _cleaned(document: Document, config: CorpusConfig, counts: Counter[str]) -> Document:
-    asked = config.cleaning.editorial_notes
-    text, changes = clean(document.text, editorial_notes=document.source == "sotu" if asked is None else asked)
-    counts.update(changes)
-    document = replace(document, text=text)
-    return document if text else drop(document, "clean", "empty_after_cleaning")
-
-
-def _in_language(document: Document, config: CorpusConfig, languages: dict[str, str]) -> Document:
-    reason, languages[document.id] = language_fault(document.text, config.language)
-    return drop(document, "language", reason) if reason else document
-
-
-def _gopher(document: Document, config: CorpusConfig, language: str) -> Document:
-    reason = gopher_fault(document.text, config.heuristics, language)
-    return drop(document, "heuristics", reason) if reason else document
-
-
-def _masked(document: Document, config: CorpusConfig, counts: Counter[str]) -> Document:
-    if not config.mask_pii:
-        return document
-    text, found = mask_pii(document.text)
-    counts.update(found)
-    return replace(document, text=text)
-
-
-def _keep_one(
-    documents: Sequence[Document], clusters: Sequence[Sequence[int]], stage: str, seed: int
-) -> list[Document]:
+def keep_one(documents: Sequence[Document], clusters: Sequence[Sequence[int]], stage: str, seed: int) -> list[Document]:
     """Of each cluster all but one are dropped; the reason names the one that stays, in `meta`."""
+    ids = [document.id for document in documents]
     copy_of: Mapping[int, str] = {
-        place: documents[kept].id
+        place: ids[kept]
         for cluster in clusters
-        for kept in [survivor(documents, cluster, seed)]
+        for kept in [survivor(ids, cluster, seed)]
         for place in cluster
         if place != kept
     }

@@ -25,6 +25,7 @@ from groundup.corpus.documents import Document, read_jsonl, read_texts
 TEXT_SUFFIXES = (".txt", ".md")
 RECORD_SUFFIXES = (".jsonl", ".jsonl.gz")
 PART_CHARACTERS = 64_000  # about 11,000 words: a tiny-shakespeare file becomes 18 documents
+SEPARATOR = "<|endoftext|>"
 MOST_REPLACED = 0.1  # above this share of undecodable characters a file is taken for binary
 
 logger = get_logger(__name__)
@@ -154,10 +155,17 @@ def _read_file(path: Path, name: str, part_characters: int) -> Iterator[Document
         return
     text, replaced = decode_bytes(path.read_bytes(), str(path))
     meta = {"replaced": replaced} if replaced else {}
-    parts = cut_at_blank_lines(text, part_characters) if 0 < part_characters < len(text) else [text]
+    parts = divide_text(text, part_characters)
     for number, part in enumerate(parts, 1):
         part_id = name if len(parts) == 1 else f"{name}#{number:03d}"
         yield Document(part_id, part, source=name, meta=meta if number == 1 else {})
+
+
+def divide_text(text: str, part_characters: int) -> list[str]:
+    """The documents of a text: between `<|endoftext|>` where it has that, as TinyStories does, else parts of a size."""
+    if SEPARATOR in text:
+        return [part for part in text.split(SEPARATOR) if part.strip()]
+    return cut_at_blank_lines(text, part_characters) if 0 < part_characters < len(text) else [text]
 
 
 def cut_at_blank_lines(text: str, longest: int) -> list[str]:

@@ -20,32 +20,28 @@ a few blocks, or a few times the longest record or stretch of text without a pla
 """
 
 import glob
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 from groundup.core.config import fingerprint, nearest
 from groundup.core.errors import ConfigError, InputError, MissingError
 from groundup.core.files import require_file
 from groundup.core.logging import get_logger
 from groundup.corpus.documents import repair_surrogates
+from groundup.corpus.reading.opening import BUFFER_BYTES, PACKINGS, opened, packing_of
 from groundup.corpus.sources import decode_bytes
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 TEXT, JSONL, PARQUET = "text", "jsonl", "parquet"
-PACKINGS = (".gz", ".zst")
 SEARCHED = (*(kind + packing for kind in (".txt", ".md", ".jsonl") for packing in ("", *PACKINGS)), ".parquet")
 UNIT_BYTES = 64 << 20
 BLOCK_BYTES = 4 << 20
-BUFFER_BYTES = 1 << 18  # of a reader below the blocks
 CELL_BYTES = 64 << 10  # how much text is searched at once for the place of a boundary
 HEAD_BYTES = 64 << 10  # of a plain text, read to tell whether it is one
 REPORT_BYTES = 1 << 20  # progress is told in steps of so many bytes
@@ -85,7 +81,7 @@ def text_units(inputs: Sequence[str | Path], column: str = "text", unit_bytes: i
         raise ConfigError(f"A unit of {unit_bytes} bytes was asked for; it must have at least one.")
     units: list[TextUnit] = []
     known: set[Path] = set()
-    for path, named in _files(inputs):
+    for path, named in find_files(inputs):
         if (real := path.resolve()) in known:
             logger.warning("left out: %s was given twice", path)
             continue
@@ -115,15 +111,15 @@ class _UnfitError(InputError):
     """An empty or binary file: a fault where it was named, nothing special in a folder."""
 
 
-def _files(inputs: Sequence[str | Path]) -> Iterator[tuple[Path, bool]]:
+def find_files(inputs: Sequence[str | Path], searched: tuple[str, ...] = SEARCHED) -> Iterator[tuple[Path, bool]]:
     """(file, was it named itself); what a folder or a glob stands for comes sorted."""
     if not inputs:
         raise InputError("No input was given; name files, folders or globs such as 'data/**/*.jsonl.zst'.")
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            inside = (one for one in path.rglob("*") if one.name.lower().endswith(SEARCHED) and one.name[0] != ".")
-            fault = f"The folder {given} has no text in it; files ending in {', '.join(SEARCHED)} are read."
+            inside = (one for one in path.rglob("*") if one.name.lower().endswith(searched) and one.name[0] != ".")
+            fault = f"The folder {given} has no text in it; files ending in {', '.join(searched)} are read."
         elif not path.exists() and glob.has_magic(str(given)):
             inside = map(Path, glob.iglob(str(given), recursive=True))
             fault = f"No file matches {given}; check the pattern (** stands for any number of folders)."
@@ -138,11 +134,11 @@ def _files(inputs: Sequence[str | Path]) -> Iterator[tuple[Path, bool]]:
 
 
 def _units_of(path: Path, column: str, unit_bytes: int) -> Iterator[TextUnit]:
-    size, kind = path.stat().st_size, _kind_of(path)
+    size, kind = path.stat().st_size, kind_of(path)
     if kind == PARQUET:
         yield from _parquet_units(path, column, unit_bytes)
         return
-    length = unit_bytes if not _packing_of(path) else max(size, 1)
+    length = unit_bytes if not packing_of(path) else max(size, 1)
     for start in range(0, max(size, 1), length):
         end = min(start + length, size)
         yield TextUnit(path, kind, column, start, end, end - start, size)
@@ -154,7 +150,7 @@ def _require_text(unit: TextUnit) -> None:
         raise _UnfitError(f"{unit.path} is empty; give a file with records.")
     if unit.kind != TEXT:  # a Parquet file was opened to find its row groups
         return
-    with _opened(unit.path) as (file, _):
+    with opened(unit.path) as (file, _):
         head = file.read(HEAD_BYTES)
     if head.strip() or len(head) < HEAD_BYTES:
         try:
@@ -163,18 +159,12 @@ def _require_text(unit: TextUnit) -> None:
             raise _UnfitError(str(error)) from error
 
 
-def _kind_of(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """How a file is read, by its name; what no name tells is plain text."""
     name = path.name.lower()
     if name.endswith(".parquet"):
         return PARQUET
-    return JSONL if name.removesuffix(_packing_of(path)).endswith(".jsonl") else TEXT
-
-
-def _packing_of(path: Path) -> str:
-    """`.gz`, `.zst`, or an empty text for a file that is not compressed."""
-    suffix = path.suffix.lower()
-    return suffix if suffix in PACKINGS else ""
+    return JSONL if name.removesuffix(packing_of(path)).endswith(".jsonl") else TEXT
 
 
 def read_unit(
@@ -212,36 +202,16 @@ class _Position:
         self.reported = position
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The uncompressed content of a file, and the file itself, whose position tells how much of it has been read."""
-    packing = _packing_of(path)
-    with open(path, "rb") as raw:
-        try:
-            if packing == ".gz":
-                yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw)), raw
-            elif packing == ".zst":
-                import pyarrow as pa  # it reads joined files and notices a truncated one; zstandard's reader does not
-
-                yield cast("IO[bytes]", io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), BUFFER_BYTES)), raw
-            else:
-                yield raw, raw
-        except (EOFError, OSError, zlib.error) as error:
-            if not packing:
-                raise
-            raise InputError(f"{path} is not a whole {packing} file ({error}); fetch it again.") from error
-
-
 def _plain_blocks(unit: TextUnit, cut: Cut, block_bytes: int, position: _Position) -> Iterator[bytes]:
-    with _opened(unit.path) as (file, raw):
-        if _packing_of(unit.path):
+    with opened(unit.path) as (file, raw):
+        if packing_of(unit.path):
             start, left = 0, None
         else:
             start = _boundary(raw, unit, unit.start, cut)
             left = _boundary(raw, unit, unit.end, cut) - start
             raw.seek(start)
         first = start == 0
-        for block in _cut_blocks(file, left, cut, block_bytes):
+        for block in cut_blocks(file, left, cut, block_bytes):
             text = _valid_utf8(block)
             text = text.removeprefix(BYTE_ORDER_MARK) if first else text
             first = False
@@ -263,7 +233,7 @@ def _boundary(file: IO[bytes], unit: TextUnit, nominal: int, cut: Cut) -> int:
     return place
 
 
-def _cut_blocks(file: IO[bytes], left: int | None, cut: Cut, block_bytes: int) -> Iterator[bytes]:
+def cut_blocks(file: IO[bytes], left: int | None, cut: Cut, block_bytes: int) -> Iterator[bytes]:
     """The next `left` bytes of a file (None: all) in blocks that end where `cut` allows it; the last ends anyhow."""
     kept = b""
     while True:
@@ -281,13 +251,13 @@ def _cut_blocks(file: IO[bytes], left: int | None, cut: Cut, block_bytes: int) -
 
 
 def _jsonl_texts(unit: TextUnit, position: _Position) -> Iterator[bytes]:
-    with _opened(unit.path) as (file, raw):
+    with opened(unit.path) as (file, raw):
         if unit.start:
             file.seek(unit.start - 1)
             file.readline()  # the line that the range before this one has
-        start = read = raw.tell() if not _packing_of(unit.path) else 0
+        start = read = raw.tell() if not packing_of(unit.path) else 0
         for number, line in enumerate(file, 1):
-            if read >= unit.end and not _packing_of(unit.path):
+            if read >= unit.end and not packing_of(unit.path):
                 return
             read += len(line)
             line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 and start == 0 else line
@@ -297,7 +267,7 @@ def _jsonl_texts(unit: TextUnit, position: _Position) -> Iterator[bytes]:
                 except ValueError as error:
                     before = _lines_before(unit.path, start)
                     raise InputError(f"{unit.path} line {before + number} {error}") from error
-            position.at((raw.tell() if _packing_of(unit.path) else read) - start)
+            position.at((raw.tell() if packing_of(unit.path) else read) - start)
 
 
 def _record_text(line: bytes, column: str) -> bytes:
@@ -330,7 +300,7 @@ def _lines_before(path: Path, position: int) -> int:
 
 def _parquet_units(path: Path, column: str, unit_bytes: int) -> Iterator[TextUnit]:
     """Ranges of row groups whose columns of text have about `unit_bytes` on disk."""
-    with _opened_parquet(path, column) as file:
+    with opened_parquet(path, column) as file:
         if file.metadata.num_rows == 0:
             raise _UnfitError(f"{path} is empty; give a file with rows.")
         start = size = 0
@@ -345,7 +315,7 @@ def _parquet_units(path: Path, column: str, unit_bytes: int) -> Iterator[TextUni
 def _parquet_texts(unit: TextUnit, position: _Position) -> Iterator[bytes]:
     import pyarrow as pa
 
-    with _opened_parquet(unit.path, unit.column) as file:
+    with opened_parquet(unit.path, unit.column) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(unit.end)]
         before, rows = sum(sizes[: unit.start]), sum(sizes[unit.start :])
         row = 0
@@ -361,7 +331,7 @@ def _parquet_texts(unit: TextUnit, position: _Position) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened_parquet(path: Path, column: str) -> Iterator["ParquetFile"]:
+def opened_parquet(path: Path, column: str) -> Iterator["ParquetFile"]:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 

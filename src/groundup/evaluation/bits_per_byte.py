@@ -63,13 +63,15 @@ def document_likelihoods(
     texts: Sequence[str],
     windows: Sequence[Window],
     advance: Callable[[int], None] = lambda count: None,
+    token_losses: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> list[Likelihood]:
-    """Score each text by its windows; `advance` is told how many were done."""
+    """Score each text by its windows; `advance` is told how many were done. `token_losses` are the model's unless
+    others are given."""
     nats = [0.0] * len(texts)
     by_length = sorted(windows, key=lambda window: -len(window.ids))  # rows of one length share a batch
     for first in range(0, len(by_length), BATCH):
         rows = by_length[first : first + BATCH]
-        losses_BT = _losses(model, [window.ids for window in rows])
+        losses_BT = _losses(token_losses or model.token_losses, [window.ids for window in rows])
         for losses_T, (number, ids, scored) in zip(losses_BT, rows, strict=True):
             nats[number] += losses_T[len(ids) - 1 - scored : len(ids) - 1].double().sum().item()
         advance(len(rows))
@@ -108,7 +110,7 @@ def window_bits_per_byte(model: LanguageModel, token_bytes: Tensor, windows_NT: 
     return nats / LN2 / text_bytes
 
 
-def _losses(model: LanguageModel, rows: list[list[int]]) -> Tensor:
+def _losses(token_losses: Callable[[Tensor, Tensor], Tensor], rows: list[list[int]]) -> Tensor:
     tokens = pad(rows)
     with torch.compiler.set_stance("force_eager"):
-        return model.token_losses(tokens[:, :-1], tokens[:, 1:])
+        return token_losses(tokens[:, :-1], tokens[:, 1:])

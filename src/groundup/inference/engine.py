@@ -1,26 +1,35 @@
 """Generation and scoring with a language model.
 
-Prompts of different lengths share a batch: they are padded on the right, each row writes its keys and values at its own
-positions, and a query sees only the slots up to its position. Rows that have ended leave the batch once they are half
-of it. Shapes: B batch, T time, C continuation, D width, V vocabulary.
+Requests join and leave between steps: `Engine.add` puts one in the queue, `Engine.step` computes the next tokens of all
+that run, `Engine.cancel` ends one at once. `generate` and `stream` are these three in a loop.
+
+A step is what `scheduler.py` decides: chunks of tokens, one for each sequence. Chunks of similar lengths (up to the
+same power of two) share a forward pass, padded on the right, so padding is less than half of it and what decodes is
+never padded. Shapes: B batch, T time, C continuation, D width, V vocabulary.
 """
 
+import functools
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from groundup.checkpoint.store import Checkpoint, latest_checkpoint, read_checkpoint
 from groundup.core.errors import InputError, MissingError
+from groundup.inference.decode_step import DecodeStep, decode_step
+from groundup.inference.paged_cache import PagedCache
 from groundup.inference.requests import Completion, Delta, Request
-from groundup.inference.sampling import sample, uniform
+from groundup.inference.sampling import Text, change_logits, sample, token_logprobs, uniform
+from groundup.inference.scheduler import Chunk, Limits, Scheduler, TokenSequence
 from groundup.inference.sequence import Generation
 from groundup.kernels.peak import fastest_dtype
 from groundup.models.building import build_model
-from groundup.models.cache import KVCache
 from groundup.models.language_model import LanguageModel
 from groundup.models.mixture_of_experts import MixtureOfExperts
+from groundup.models.quantized_weight import put_quantized
 from groundup.tokenization.bpe import BytePairTokenizer
 
 MAX_BATCH = 128
@@ -28,9 +37,9 @@ STAGES_BY_ALIGNMENT = ("grpo", "sft", "pretrain")
 
 
 class Engine:
-    """A model and its tokenizer, ready to generate. One call at a time; the weights are never changed."""
+    """A model and its tokenizer, ready to generate. To be used from one thread; the weights are never changed."""
 
-    def __init__(self, model: LanguageModel, tokenizer: BytePairTokenizer) -> None:
+    def __init__(self, model: LanguageModel, tokenizer: BytePairTokenizer, limits: Limits | None = None) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:  # fewer is common: tables are padded to a round number
             raise InputError(
                 f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
@@ -44,19 +53,86 @@ class Engine:
         self.model = model
         self.tokenizer = tokenizer
         self.context_length = model.config.context_length
+        self.limits = limits or Limits()
+        self._decode_step: DecodeStep | None = None
+        self._live: dict[int, Live] = {}
+        self._mailboxes: dict[int, deque[Delta]] = {}  # of requests whose deltas `step` does not return
+        self._unclaimed: list[tuple[int, Delta]] = []  # of the others, made while somebody else was served
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request; batches of at most 128, in order. All are checked before the first is run."""
-        generations = [self._generation(request) for request in requests]
-        for start in range(0, len(generations), MAX_BATCH):
-            for _ in self._decode(generations[start : start + MAX_BATCH]):
-                pass
+        """Complete every request. All are checked before the first is run."""
+        generations = [self.new_generation(request) for request in requests]
+        if not self._live:
+            self.forget()  # the model may have been trained since
+        numbers = [self._enter(generation, 0) for generation in generations]
+        self._mailboxes |= {number: deque() for number in numbers}
+        try:
+            while any(generation.finish_reason is None for generation in generations):
+                self._advance()
+        finally:
+            for number in numbers:
+                self.cancel(number)
         return [generation.completion() for generation in generations]
 
     def stream(self, request: Request) -> Iterator[Delta]:
         """Complete one request piece by piece; closing the iterator stops the work."""
-        for deltas in self._decode([self._generation(request)]):
-            yield deltas[0]
+        number = self.add(request)
+        mailbox = self._mailboxes[number] = deque()
+        try:
+            while number in self._live or mailbox:
+                while not mailbox:
+                    self._advance()
+                yield mailbox.popleft()
+        finally:
+            self.cancel(number)
+
+    def add(self, request: Request, priority: int = 0) -> int:
+        """Put a request in the queue; returns the number by which `step` and `cancel` know it. Lower priorities are
+        served earlier: each unit lets it overtake `scheduler.PATIENCE` requests."""
+        return self._enter(self.new_generation(request), priority)
+
+    def step(self) -> list[tuple[int, Delta]]:
+        """Compute the next tokens of what runs; what can be shown now of each request, the last with a finish reason.
+        A step that reads prompts only has nothing to show."""
+        if not self._unclaimed:
+            self._advance()
+        deltas, self._unclaimed = self._unclaimed, []
+        return deltas
+
+    def cancel(self, number: int) -> None:
+        """Forget a request; its memory is free at once. Harmless on one that has ended."""
+        live = self._live.pop(number, None)
+        if live is not None:
+            self.scheduler.remove(live.sequence)
+        self._mailboxes.pop(number, None)
+        self._unclaimed = [(other, delta) for other, delta in self._unclaimed if other != number]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._live or self._unclaimed)
+
+    def compile(self) -> bool:
+        """Decode by compiled functions from now on (`decode_step.py`); False, said once, where that cannot be done."""
+        if not self.limits.batch_invariant:  # whose shapes a compiled step would round up with the table
+            self._decode_step = decode_step(self.model, self.cache.layers, self.limits.block_size)
+        return self._decode_step is not None
+
+    def forget(self) -> None:
+        """Compute beginnings of texts anew that were kept to be shared. To be called when the weights have changed, and
+        only while no request runs; `generate` does so by itself."""
+        assert not self._live, "requests run with the keys and values that would be forgotten"
+        self.scheduler.allocator.forget()
+
+    @functools.cached_property
+    def cache(self) -> PagedCache:
+        """The memory, made when the first request comes: a model that only scores needs none."""
+        return PagedCache(self.model, self.limits)
+
+    @functools.cached_property
+    def scheduler(self) -> Scheduler:
+        """The queues and the blocks' owners."""
+        return Scheduler(self.limits, self.cache.num_blocks, self.cache.by_position)
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
@@ -88,7 +164,8 @@ class Engine:
         whole = [*context, *continuation]
         return whole[-(self.context_length + 1) :][:-1], list(continuation)
 
-    def _generation(self, request: Request) -> Generation:
+    def new_generation(self, request: Request) -> Generation:
+        """A request that has been checked, with nothing sampled yet."""
         room = self.context_length - len(request.prompt)
         if not request.prompt:
             raise InputError("The prompt is empty; give at least one token, such as <|endoftext|>.")
@@ -97,48 +174,97 @@ class Engine:
                 f"The prompt has {len(request.prompt)} tokens and the model's context holds {self.context_length}; "
                 "shorten the prompt, it must leave room for at least one token."
             )
+        for token, _ in request.sampling.logit_bias:
+            if token >= self.tokenizer.vocab_size:
+                raise InputError(f"logit_bias names token {token}; the vocabulary has {self.tokenizer.vocab_size}.")
         return Generation(request, self.tokenizer, min(request.sampling.max_tokens, room))
 
-    def _decode(self, generations: list[Generation]) -> Iterator[list[Delta]]:
-        """Prefill the prompts, then a token at a time for every unfinished generation; yields each step's deltas."""
-        with torch.inference_mode():
-            prompts = [generation.request.prompt for generation in generations]
-            capacity = max(len(g.request.prompt) + g.limit for g in generations)
-            cache = self.model.new_cache(len(generations), capacity)
-            positions_BT = pad([range(len(prompt)) for prompt in prompts], value=-1)
-            hidden_BTD = self._forward(pad(prompts), positions_BT, cache)
-            last_BD = hidden_BTD[torch.arange(len(prompts)), torch.tensor([len(prompt) - 1 for prompt in prompts])]
-        rows = list(generations)
-        while True:
-            with torch.inference_mode():
-                ids_B, deltas = self._draw(last_BD, rows)
-            yield deltas
-            going = [at for at, row in enumerate(rows) if row.finish_reason is None]
-            if not going:
-                return
-            with torch.inference_mode():
-                if 2 * len(going) <= len(rows):
-                    keep = torch.tensor(going)
-                    cache.keep_rows(keep)
-                    ids_B, rows = ids_B[keep], [rows[at] for at in going]
-                positions = [len(row.request.prompt) + len(row.ids) - 1 for row in rows]
-                last_BD = self._forward(ids_B[:, None], torch.tensor(positions)[:, None], cache)[:, 0]
+    def _enter(self, generation: Generation, priority: int) -> int:
+        prompt = list(generation.request.prompt)
+        sequence = self.scheduler.add(prompt, len(prompt) + generation.limit - 1, priority)
+        self._live[sequence.id] = Live(generation, sequence)
+        return sequence.id
 
-    def _draw(self, last_BD: Tensor, rows: list[Generation]) -> tuple[Tensor, list[Delta]]:
-        """Sample a token for each row and hand it to its generation, unless that has ended."""
-        settings = [row.request.sampling for row in rows]
-        uniforms = [uniform(s.seed, len(row.ids)) for s, row in zip(settings, rows, strict=True)]
-        ids_B, logprobs_B = sample(self.model.unembed(last_BD)[:, : self.tokenizer.vocab_size], settings, uniforms)
-        deltas = []
-        for row, token, logprob in zip(rows, ids_B.tolist(), logprobs_B.tolist(), strict=True):
-            if row.finish_reason is None:
-                deltas.append(row.push(token, logprob))
-        return ids_B, deltas
+    @torch.inference_mode()
+    def _advance(self) -> None:
+        """One step of everything that runs."""
+        step = self.scheduler.schedule()
+        for row in step.fresh_rows:
+            self.cache.clear_row(row)
+        for source, target in step.copies:
+            self.cache.copy_block(source, target)
+        rows: list[Live] = []
+        logits: list[Tensor] = []
+        for chunks in self._groups(step.chunks):
+            rows += [self._live[chunk.sequence.id] for chunk in chunks if chunk.samples]
+            logits.append(self._logits(chunks))
+            for chunk in chunks:
+                self.scheduler.computed(chunk)
+        if rows:
+            self._draw(torch.cat(logits) if len(logits) > 1 else logits[0], rows)
 
-    def _forward(self, tokens_BT: Tensor, positions_BT: Tensor, cache: KVCache) -> Tensor:
-        """Eager even where training compiled the blocks: these shapes change with every call."""
-        with torch.compiler.set_stance("force_eager"):
+    def _groups(self, chunks: list[Chunk]) -> list[list[Chunk]]:
+        """Those that share a forward pass; neighbours in the cache stand side by side."""
+        if self.limits.batch_invariant:
+            return [[chunk] for chunk in chunks]
+        groups: dict[int, list[Chunk]] = {}
+        for chunk in sorted(chunks, key=lambda chunk: chunk.sequence.row or 0):
+            groups.setdefault((chunk.count - 1).bit_length(), []).append(chunk)
+        return list(groups.values())
+
+    def _logits(self, chunks: list[Chunk]) -> Tensor:
+        """Compute chunks; logits (b, V) of what follows those that end a text."""
+        if self._decode_step is not None and all(chunk.count == 1 and chunk.samples for chunk in chunks):
+            last = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+            tables = [chunk.sequence.table for chunk in chunks]
+            logits_BV = self._decode_step(last, [chunk.start for chunk in chunks], tables)
+            return logits_BV[:, : self.tokenizer.vocab_size]
+        hidden_BTD = self._forward(chunks)
+        ending = [row for row, chunk in enumerate(chunks) if chunk.samples]
+        if not ending:
+            return torch.empty(0, self.tokenizer.vocab_size)
+        last_bD = hidden_BTD[ending, [chunks[row].count - 1 for row in ending]]
+        return self.model.unembed(last_bD)[:, : self.tokenizer.vocab_size]
+
+    def _forward(self, chunks: list[Chunk]) -> Tensor:
+        """Hidden states of chunks. Eager even where training compiled the blocks: these shapes change every time."""
+        ends = [chunk.start + chunk.count for chunk in chunks]
+        tokens_BT = pad([c.sequence.tokens[c.start : end] for c, end in zip(chunks, ends, strict=True)])
+        positions_BT = pad([range(c.start, end) for c, end in zip(chunks, ends, strict=True)], value=-1)
+        with torch.compiler.set_stance("force_eager"), self.cache.of(chunks, positions_BT) as cache:
             return self.model(tokens_BT, positions_BT, cache)
+
+    def _draw(self, logits_BV: Tensor, rows: list["Live"]) -> None:
+        """Sample a token for each row, which goes on with it or has ended."""
+        generations = [row.generation for row in rows]
+        settings = [each.request.sampling for each in generations]
+        texts = [Text(each.request.prompt, each.ids) for each in generations]
+        allowed = [None if each.constraint is None else each.constraint.allowed() for each in generations]
+        uniforms = [uniform(s.seed, len(each.ids)) for s, each in zip(settings, generations, strict=True)]
+        ids_B, logprobs_B = sample(change_logits(logits_BV, settings, texts, allowed), settings, uniforms)
+        ids, wanted = ids_B.tolist(), [each.request.alternatives for each in generations]
+        of_model = token_logprobs(logits_BV, ids, wanted)
+        for row, token, logprob, its_own in zip(rows, ids, logprobs_B.tolist(), of_model, strict=True):
+            self._hand_over(row, row.generation.push(token, logprob, its_own))
+
+    def _hand_over(self, row: "Live", delta: Delta) -> None:
+        number = row.sequence.id
+        if delta.finish_reason is None:
+            self.scheduler.append(row.sequence, *delta.ids)
+        else:
+            self.scheduler.remove(row.sequence)
+            del self._live[number]
+        if number in self._mailboxes:
+            self._mailboxes[number].append(delta)
+        else:
+            self._unclaimed.append((number, delta))
+
+
+class Live(NamedTuple):
+    """A request that waits or runs: what it shows and what it holds."""
+
+    generation: Generation
+    sequence: TokenSequence
 
 
 def pad(rows: Sequence[Sequence[int]], value: int = 0) -> Tensor:
@@ -161,8 +287,9 @@ def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> LanguageModel:
     """A checkpoint's model for use, not for training."""
-    model = build_model(checkpoint.config)
-    model.load_state_dict(checkpoint.weights())
+    model, weights = build_model(checkpoint.config), checkpoint.stored_weights()
+    put_quantized(model, weights)
+    model.load_state_dict(weights)
     return model.to(dtype).eval().requires_grad_(False)
 
 

@@ -1,6 +1,8 @@
 """One request on its way: the ids so far, the text that may be shown, and whether it has ended. No torch."""
 
-from groundup.inference.requests import Completion, Delta, Request
+from groundup.inference.constraints import Constraint
+from groundup.inference.requests import Completion, Delta, Request, TokenLogprob
+from groundup.tokenization.chat import END_OF_TEXT
 from groundup.tokenization.streaming import StreamDecoder
 from groundup.tokenization.tokenizer import Tokenizer
 
@@ -13,18 +15,25 @@ class Generation:
         self.request = request
         self.ids: list[int] = []
         self.logprobs: list[float] = []
+        self.token_logprobs: list[TokenLogprob] = []
         self.text = ""
         self.finish_reason: str | None = None
         self.limit = limit
         self._shown = 0
         self._decoder = StreamDecoder(tokenizer)
+        self._stop_ids, self.constraint = request.stop_ids, None
+        if request.grammar is not None:
+            self._stop_ids = request.stop_ids or (tokenizer.special_tokens[END_OF_TEXT],)
+            self.constraint = Constraint(request.grammar, tokenizer, self._stop_ids[0])
 
-    def push(self, token: int, logprob: float) -> Delta:
+    def push(self, token: int, logprob: float, of_model: TokenLogprob | None = None) -> Delta:
         """Take one sampled id; returns what can be shown now."""
         assert self.finish_reason is None, "a finished sequence takes no more ids"
         self.ids.append(token)
         self.logprobs.append(logprob)
-        if token in self.request.stop_ids:
+        if of_model is not None:
+            self.token_logprobs.append(of_model)
+        if token in self._stop_ids:
             self._finish("stop")
         else:
             self.text += self._decoder.push([token])
@@ -32,15 +41,26 @@ class Generation:
             if stops:
                 self.text = self.text[: min(stops)]
                 self.finish_reason = "stop"
+            elif self._grammar_ends(token):
+                self._finish("stop")
             elif len(self.ids) >= self.limit:
                 self._finish("length")
         end = len(self.text) if self.finish_reason else len(self.text) - self._held_back()
         shown, self._shown = self._shown, max(self._shown, end)
-        return Delta(self.text[shown:end], (token,), self.finish_reason)
+        shown_logprobs = () if of_model is None else (of_model,)
+        return Delta(self.text[shown:end], (token,), self.finish_reason, shown_logprobs)
 
     def completion(self) -> Completion:
         assert self.finish_reason is not None, "the sequence has not finished"
-        return Completion(tuple(self.ids), self.text, tuple(self.logprobs), self.finish_reason)
+        logprobs, of_model = tuple(self.logprobs), tuple(self.token_logprobs)
+        return Completion(tuple(self.ids), self.text, logprobs, self.finish_reason, of_model)
+
+    def _grammar_ends(self, token: int) -> bool:
+        """Go on in the grammar; whether nothing can follow."""
+        if self.constraint is None:
+            return False
+        self.constraint.advance(token)
+        return self.constraint.ended
 
     def _finish(self, reason: str) -> None:
         self.text += self._decoder.flush()

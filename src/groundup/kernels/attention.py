@@ -3,13 +3,14 @@
 Shapes: B batch, H query heads, G key/value heads (H a multiple of G), T query time, S key time, K head width, V value
 width.
 
-Three implementations of one operation, `attend`:
+Four implementations of one operation, `attend`:
 
-- `attend_reference`: the formula, in fp32. The oracle of the other two.
+- `attend_reference`: the formula, in fp32. The oracle of the others.
 - `attend_causal_blocked`: for training on a CPU. Queries are cut into blocks along time and each block sees only keys
   up to its own end, so that with n blocks (n-1)/2n of the score matrix is never computed. PyTorch's CPU kernel is fast
   forward but slow backward; plain matrix products in bf16 around a compiled fp32 softmax are 2.3 times as fast.
 - PyTorch's fused kernel: on a GPU, and wherever there is an explicit mask or bias (generation).
+- `attend_by_sums`: one query a row in a compiled function, as multiply-and-sum (`matvec.py`).
 
 A soft cap or sinks change the softmax itself, which only the reference does.
 """
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from groundup.kernels import matvec
 from groundup.kernels.dispatch import record
 from groundup.kernels.exact import exact
 
@@ -50,7 +52,8 @@ def attend(
     causal = mask_BTS is None
     assert not causal or q_BHTK.shape[2] == k_BGSK.shape[2], "attention to keys that are not the queries' needs a mask"
     if soft_cap is not None or sink_H is not None:
-        record("attention.scores", "reference")
+        if not matvec.inside():  # a compiled step would be compiled again for each new record
+            record("attention.scores", "reference")
         within = {"window": window, "documents_BT": documents_BT}
         return attend_reference(q_BHTK, k_BGSK, v_BGSV, mask_BTS, **within, **options)
     if causal and bias_BHTS is None and q_BHTK.device.type == "cpu" and torch.is_grad_enabled():
@@ -59,6 +62,8 @@ def attend(
     if causal and bias_BHTS is None and window is None and documents_BT is None:
         record("attention.causal", "torch_sdpa")
         return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSV, is_causal=True, scale=scale, enable_gqa=True)
+    if mask_BTS is not None and q_BHTK.shape[2] == 1 and matvec.inside():
+        return attend_by_sums(q_BHTK, k_BGSK, v_BGSV, mask_BTS, scale, bias_BHTS)
     record("attention.masked", "torch_sdpa")
     mask = (causal_mask(q_BHTK, window, documents_BT) if mask_BTS is None else mask_BTS)[:, None]
     if bias_BHTS is not None:
@@ -95,6 +100,26 @@ def attend_reference(
         scores_BHTS = torch.cat((scores_BHTS, sink_BHT1), dim=-1)
     weights_BHTS = torch.softmax(scores_BHTS, dim=-1)[..., : k_BHSK.shape[2]]
     return (weights_BHTS.masked_fill(hidden_B1TS, 0) @ v_BHSV).to(q_BHTK.dtype)
+
+
+def attend_by_sums(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSV: Tensor,
+    mask_BTS: Tensor,
+    scale: float | None = None,
+    bias_BHTS: Tensor | None = None,
+) -> Tensor:
+    """For one query, compiled: the compiler reads keys and values where they lie, so pages are not copied together."""
+    B, H, _, K = q_BHTK.shape
+    G = k_BGSK.shape[1]
+    q_BGR1K = q_BHTK.float().view(B, G, H // G, 1, K) * (1 / math.sqrt(K) if scale is None else scale)
+    scores_BGRS = (q_BGR1K * k_BGSK.float()[:, :, None]).sum(dim=-1)
+    if bias_BHTS is not None:
+        scores_BGRS = scores_BGRS + bias_BHTS.expand(B, H, 1, -1).reshape(scores_BGRS.shape)
+    weights_BGRS = torch.softmax(scores_BGRS.masked_fill(~mask_BTS[:, :, None], -math.inf), dim=-1)
+    y_BGRV = (weights_BGRS[..., None] * v_BGSV.float()[:, :, None]).sum(dim=-2)
+    return y_BGRV.view(B, H, 1, -1).to(q_BHTK.dtype)
 
 
 def causal_mask(q_BHTK: Tensor, window: int | None, documents_BT: Tensor | None = None) -> Tensor:

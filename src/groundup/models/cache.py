@@ -7,7 +7,7 @@ with positions of -1, which no memory keeps.
 Shapes: B batch, T query time, S slots, G key/value heads, K head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,19 +30,19 @@ class SlotCache(LayerCache):
     """
 
     def __init__(self, keys_BGSK: Tensor, values_BGSK: Tensor) -> None:
-        self._keys_BGSK, self._values_BGSK = keys_BGSK, values_BGSK
+        self.keys_BGSK, self.values_BGSK = keys_BGSK, values_BGSK
 
     def update(self, positions_BT: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Write new keys and values; returns all of the layer and their positions (1, S).
 
         A slot behind a row's newest token has not been written yet, or by a longer row only: no query looks there.
         """
-        S = self._keys_BGSK.shape[2] - 1
+        S = self.keys_BGSK.shape[2] - 1
         rows_B1 = torch.arange(positions_BT.shape[0], device=positions_BT.device)[:, None]
         slots_BT = torch.where(positions_BT < 0, S, positions_BT)
-        self._keys_BGSK[rows_B1, :, slots_BT] = k_BGTK.transpose(1, 2)
-        self._values_BGSK[rows_B1, :, slots_BT] = v_BGTK.transpose(1, 2)
-        return self._keys_BGSK[:, :, :S], self._values_BGSK[:, :, :S], torch.arange(S, device=slots_BT.device)[None]
+        self.keys_BGSK[rows_B1, :, slots_BT] = k_BGTK.transpose(1, 2)
+        self.values_BGSK[rows_B1, :, slots_BT] = v_BGTK.transpose(1, 2)
+        return self.keys_BGSK[:, :, :S], self.values_BGSK[:, :, :S], torch.arange(S, device=slots_BT.device)[None]
 
 
 class RingCache(LayerCache):
@@ -86,13 +86,14 @@ class TokenCache(LayerCache):
     many more in front as they look back, which hold `nothing`."""
 
     def __init__(self, batch: int, capacity: int, back: int, nothing: int, device: torch.device) -> None:
-        self._back, self._ids_BS = back, torch.full((batch, back + capacity + 1), nothing, device=device)
+        self.back, self.nothing = back, nothing
+        self.ids_BS = torch.full((batch, back + capacity + 1), nothing, device=device)
 
     def update(self, positions_BT: Tensor, tokens_BT: Tensor) -> list[Tensor]:
         """Write new ids; returns those 1, 2, ... places in front of each (B, T)."""
-        slots_BT = torch.where(positions_BT < 0, self._ids_BS.shape[1] - 1, positions_BT + self._back)
-        self._ids_BS.scatter_(1, slots_BT, tokens_BT)
-        return [self._ids_BS.gather(1, slots_BT - distance) for distance in range(1, self._back + 1)]
+        slots_BT = torch.where(positions_BT < 0, self.ids_BS.shape[1] - 1, positions_BT + self.back)
+        self.ids_BS.scatter_(1, slots_BT, tokens_BT)
+        return [self.ids_BS.gather(1, slots_BT - distance) for distance in range(1, self.back + 1)]
 
 
 class KVCache:
@@ -105,6 +106,12 @@ class KVCache:
         """Drop the other rows, so that finished sequences cost nothing more."""
         for layer in (*self.layers, *([] if self.tokens is None else [self.tokens])):
             layer.keep_rows(rows)
+
+    def with_layers(self, change: Callable[[LayerCache], LayerCache]) -> "KVCache":
+        """The same memory with something else in the place of each part."""
+        tokens = None if self.tokens is None else change(self.tokens)
+        assert tokens is None or isinstance(tokens, TokenCache)
+        return KVCache([change(layer) for layer in self.layers], tokens)
 
 
 def key_value_cache(

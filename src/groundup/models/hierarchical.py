@@ -19,7 +19,7 @@ Costs: the number of patches changes from batch to batch with the text, and with
 B batch, T bytes, L local width, P patches, D global width, V vocabulary.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,17 @@ class HierarchicalCache(KVCache):
     ) -> None:
         super().__init__([*encoder, *patches, *decoder, memory])
         self.parts = encoder, patches, decoder, memory
+
+    def with_layers(self, change: Callable[[LayerCache], LayerCache]) -> KVCache:
+        encoder, patches, decoder, memory = self.parts
+        changed = change(memory)
+        assert isinstance(changed, PatchCache)
+        return HierarchicalCache(
+            [change(layer) for layer in encoder],
+            [change(layer) for layer in patches],
+            [change(layer) for layer in decoder],
+            changed,
+        )
 
 
 class Hierarchical(LanguageModel):

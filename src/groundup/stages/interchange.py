@@ -19,7 +19,12 @@ from groundup.tokenization.vocabulary_files import load_vocabulary
 
 GGUF = ".gguf"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-GGUF_DTYPES: dict[str, Literal["f32", "f16", "q8_0"]] = {"float32": "f32", "float16": "f16", "q8_0": "q8_0"}
+GGUF_DTYPES: dict[str, Literal["f32", "f16", "bf16", "q8_0"]] = {
+    "float32": "f32",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "q8_0": "q8_0",
+}
 logger = get_logger(__name__)
 
 

@@ -55,7 +55,6 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
         )
     if END_OF_TEXT not in vocabulary.special_tokens:
         raise InputError(f"The tokenizer has no {END_OF_TEXT} token; train one with `groundup tokenizer train`.")
-    require_memory(config)
     texts = train_and_heldout(corpus)  # before the run opens: a fault in the input leaves its folder as it was
     sources = {name: open_tokens(folder, vocabulary) for name, folder in config.data.sources.items()}
     require_packages(config.log_to)
@@ -69,6 +68,7 @@ def run_pretrain(config: PretrainConfig, corpus: Path, tokenizer: Path, out: Pat
             return training_batches(config.data, streams, *shape, config.seed, steps)
 
         batches(config.steps)  # what is wrong with the data shows now
+        require_memory(config)
         compute = prepare_compute(config.compute, out)
         validation = Validation(out, vocabulary, config)
 

@@ -4,14 +4,13 @@ Each block is compiled by itself: all blocks share one compiled function, so the
 with the loss that is 10 to 30 seconds, once; TorchInductor keeps the result on disk.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from groundup.core.logging import get_logger
+from groundup.kernels.compiler import can_compile
 from groundup.kernels.cross_entropy import chunk_loss, linear_cross_entropy, mean_cross_entropy
 from groundup.kernels.dispatch import record, warn_once
 from groundup.models.language_model import LanguageModel
@@ -23,8 +22,7 @@ logger = get_logger(__name__)
 def compile_for_training(model: LanguageModel, optimizers: Sequence[torch.optim.Optimizer] = ()) -> bool:
     """Compile a model's parts and its loss for static shapes, and Adam's update; False, said once, where there is no
     C++ compiler."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if model.embedding.device.type == "cpu" and (compiler is None or shutil.which(compiler) is None):
+    if not can_compile(model.embedding.device):
         warn_once("training.step", "eager", "there is no C++ compiler (g++ or clang++), and with one it is faster.")
         return False
     torch.compiler.reset()  # another model's compiled forms would count against PyTorch's limit of variants

@@ -1,0 +1,1 @@
+"""Workers of benchmarks/classifiers.py."""

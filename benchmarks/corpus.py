@@ -1,0 +1,72 @@
+"""Corpus building against its peers, in documents per second. `make bench-corpus` runs it.
+
+Prints one JSON object per claim on stdout (BENCHMARKS.md explains it) and a table on stderr. The pages are those of
+`harness/debian_pages.py`: real documentation in some thirty languages, packed as Common Crawl packs its pages.
+
+    end to end    WARC to deduplicated documents at two workers: ours with each extractor, datatrove's FineWeb pipeline
+
+Both keep English pages. Ours does more than the peer: it also removes copies of addresses and of whole texts, masks
+personal data before deduplication, holds documents out and decontaminates. Sides take turns; the median counts.
+"""
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from harness.debian_pages import PACKAGES, pages_of, unpacked, warc_files, write_warcs
+from harness.measure import Claim, compare, console, cores, interleave, machine, missing, samples, show, version
+from harness.real_text import CACHE
+
+WARM_UP_PAGES = 40
+WORKER = "corpus_peers.worker"
+TARGETS = {"groundup": 10.0, "resiliparse": None, "trafilatura": 2.0}
+VERSIONS = ("groundup", "datatrove", "trafilatura", "resiliparse", "selectolax", "numba")
+
+
+def end_to_end(arguments: argparse.Namespace) -> list[Claim]:
+    """Everything from the archives to the documents that are kept."""
+    archives = warc_files(arguments.files)
+    pages = json.loads((archives[0].parent / "facts.json").read_text())["pages"]
+    (warm_up,) = warm_up_archive()
+    shared: dict[str, Any] = {"warcs": [str(path) for path in archives], "pages": pages, "cores": min(2, cores())}
+    shared["warm_up"] = str(warm_up)
+    jobs = {f"groundup, {name}": {"do": "build", "extractor": name, **shared} for name in TARGETS}
+    jobs["datatrove"] = {"do": "fineweb", **shared}
+    results = interleave(WORKER, jobs, arguments.runs, what="end to end", fewer={"datatrove": arguments.peer_runs})
+    versions = {name: version(name) for name in VERSIONS}
+    claims = []
+    for name, found in results.items():
+        console.print(f"{name}: {missing(found) or {key: found[0][key] for key in ('seconds', 'filtered', 'kept')}}")
+    theirs = samples(results["datatrove"], "documents_per_second")
+    for name, target in TARGETS.items():
+        ours = samples(results[f"groundup, {name}"], "documents_per_second")
+        if ours and theirs:
+            what = f"{pages:,} pages end to end, 2 workers, {name}"
+            unit = "documents/s"
+            claims.append(compare(what, "datatrove, FineWeb", ours, theirs, unit, target=target, versions=versions))
+    return claims
+
+
+def warm_up_archive() -> list[Path]:
+    """A few pages, for what every side does at its first use only."""
+    name = next(iter(PACKAGES))
+    return write_warcs(islice(pages_of(name, unpacked(name)), WARM_UP_PAGES), CACHE / "pages-warm-up", 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--peer-runs", type=int, default=1, help="of datatrove, which takes minutes")
+    parser.add_argument("--files", type=int, default=4, help="archives to divide the pages into")
+    arguments = parser.parse_args()
+    console.print(machine())
+    claims = end_to_end(arguments)
+    show(claims, "corpus building")
+    for claim in claims:
+        print(claim.json())
+
+
+if __name__ == "__main__":
+    main()

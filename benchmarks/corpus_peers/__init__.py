@@ -1,0 +1,1 @@
+"""What benchmarks/corpus.py compares with, and the processes that measure each side."""

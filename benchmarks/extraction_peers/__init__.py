@@ -1,0 +1,1 @@
+"""The libraries that benchmarks/extraction.py compares with, and the score of their texts."""

@@ -1,0 +1,1 @@
+"""Readers of WARC files, one process a measurement."""

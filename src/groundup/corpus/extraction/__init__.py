@@ -1,0 +1,1 @@
+"""HTML to text: decoding, a guard against pages that stall a parser, main-content extraction, one function for all."""

@@ -1,0 +1,1 @@
+"""Linear text classifiers in fastText's file format: reading, writing, predicting, training."""
