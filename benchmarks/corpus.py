@@ -27,7 +27,9 @@ VERSIONS = ("groundup", "datatrove", "trafilatura", "resiliparse", "selectolax",
 
 def end_to_end(arguments: argparse.Namespace) -> list[Claim]:
     """Everything from the archives to the documents that are kept."""
-    archives = warc_files(arguments.files)
+    archives = (
+        warc_files(arguments.files) if arguments.pages is None else some_archives(arguments.pages, arguments.files)
+    )
     pages = json.loads((archives[0].parent / "facts.json").read_text())["pages"]
     (warm_up,) = warm_up_archive()
     shared: dict[str, Any] = {"warcs": [str(path) for path in archives], "pages": pages, "cores": min(2, cores())}
@@ -49,6 +51,12 @@ def end_to_end(arguments: argparse.Namespace) -> list[Claim]:
     return claims
 
 
+def some_archives(pages: int, number: int) -> list[Path]:
+    """The first pages of all, in the order of their hash: a sample of every package and language."""
+    every = (page for name in PACKAGES for page in pages_of(name, unpacked(name)))
+    return write_warcs(sorted(every, key=lambda page: page.order)[:pages], CACHE / f"pages-first-{pages}", number)
+
+
 def warm_up_archive() -> list[Path]:
     """A few pages, for what every side does at its first use only."""
     name = next(iter(PACKAGES))
@@ -60,6 +68,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer-runs", type=int, default=1, help="of datatrove, which takes minutes")
     parser.add_argument("--files", type=int, default=4, help="archives to divide the pages into")
+    parser.add_argument("--pages", type=int, help="only so many of them, to try it out")
     arguments = parser.parse_args()
     console.print(machine())
     claims = end_to_end(arguments)

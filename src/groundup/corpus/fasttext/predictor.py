@@ -7,6 +7,9 @@ rows then cost one read instead of a code and a centroid per piece. Results equa
 rounding of float32 (tests/corpus/test_fasttext_peer.py).
 """
 
+# Numba takes integers of any width, which pyright tells apart.
+# pyright: reportArgumentType=false
+
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
