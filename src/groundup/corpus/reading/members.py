@@ -88,7 +88,7 @@ class GzipMember:
 def small_gzip_member(data: Data, position: int) -> tuple[bytes, int] | None:
     """(content, end) of a sound member of up to `SMALL_BYTES` packed, without an object for it; None for any other."""
     decoder, start = inflate.decompressobj(31), position
-    # Requests and metadata take 300 bytes: what a decoder was given too much is copied, which takes it longer than they.
+    # Requests and metadata take 300 bytes: what a decoder was given too much is copied, and takes longer than they do.
     whole = data.obj
     assert isinstance(whole, bytes | mmap.mmap)
     near = whole.find(GZIP_MAGIC, position + LEAST_BYTES, position + NEAR_BYTES)
