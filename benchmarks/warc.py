@@ -4,7 +4,8 @@ Prints one JSON object per claim on stdout (BENCHMARKS.md explains it) and table
 `harness/debian_pages.py`. On sound files the bodies of all libraries must be equal, else the claim is void and the
 command ends with code 1. Each library runs in a process of its own, pinned to one core; they take turns.
 
-    sound      pages per second of processor time; ours is to be at least .8 of fastwarc
+    sound      pages per second of processor time; ours is to be at least .8 of fastwarc. As Common Crawl packs pages,
+               with their requests and metadata, and the responses alone: of small records the cost is in Python
     damaged    252 records, of which one file each has 400 corrupted bytes, garbage in front, a lying length, a cut tail
 """
 
@@ -12,6 +13,8 @@ import argparse
 import random
 import re
 import zlib
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from harness.debian_pages import gzip_member, warc_files
@@ -25,10 +28,9 @@ TARGETS = {"fastwarc": 0.8, "warcio": None}
 RECORDS, CORRUPTED = 252, 400
 
 
-def sound(options: argparse.Namespace) -> list[Claim]:
+def sound(options: argparse.Namespace, files: list[Path], what: str) -> list[Claim]:
     """The rates of all libraries on the same files."""
-    files = [str(path) for path in warc_files()]
-    jobs = {name: {"library": name, "files": files, "passes": options.passes} for name in LIBRARIES}
+    jobs = {name: {"library": name, "files": list(map(str, files)), "passes": options.passes} for name in LIBRARIES}
     results = interleave(WORKER, jobs, options.runs, what="reading")
     for name in LIBRARIES:
         if reason := missing(results[name]):
@@ -38,10 +40,9 @@ def sound(options: argparse.Namespace) -> list[Claim]:
     versions = {name: version(name) for name in (*LIBRARIES, "isal")}
     rates = {name: samples(results[name], "pages_per_second") for name in LIBRARIES}
     pages = results["groundup"][0]["pages"]
+    name, ours = f"WARC, {pages:,} pages, {what}", rates["groundup"]
     return [
-        compare(
-            f"WARC, {pages:,} pages", peer, rates["groundup"], rates[peer], "pages/s", target=target, versions=versions
-        )
+        compare(name, peer, ours, rates[peer], "pages/s", target=target, versions=versions)
         for peer, target in TARGETS.items()
     ]
 
@@ -63,7 +64,7 @@ def damaged(folder: Path) -> Table:
 
 def damaged_files() -> dict[str, bytes]:
     """The same records in damaged files."""
-    members = responses(warc_files()[0].read_bytes())
+    members = list(islice(responses(warc_files()[0].read_bytes()), RECORDS))
     whole = b"".join(members)
     generator = random.Random(7)
     corrupted = bytearray(whole)
@@ -79,16 +80,26 @@ def damaged_files() -> dict[str, bytes]:
     }
 
 
-def responses(data: bytes) -> list[bytes]:
-    """The first members of a file that are responses."""
-    members = []
-    while len(members) < RECORDS:
-        decoder = zlib.decompressobj(31)
-        content = decoder.decompress(data)
-        member, data = data[: len(data) - len(decoder.unused_data)], decoder.unused_data
-        if b"WARC-Type: response" in content[:200]:
-            members.append(member)
-    return members
+def responses(data: bytes) -> Iterator[bytes]:
+    """The members of a file that are responses."""
+    position = 0
+    while position < len(data):
+        decoder, start, head = zlib.decompressobj(31), position, b""
+        while not decoder.eof:
+            piece = data[position : position + (64 << 10)]
+            head = (head + decoder.decompress(piece))[:200]
+            position += len(piece) - len(decoder.unused_data)
+        if b"WARC-Type: response" in head:
+            yield data[start:position]
+
+
+def responses_alone(folder: Path) -> list[Path]:
+    """The same pages without their requests and metadata."""
+    written = []
+    for path in warc_files():
+        written.append(folder / f"responses-{path.name}")
+        written[-1].write_bytes(b"".join(responses(path.read_bytes())))
+    return written
 
 
 def main() -> None:
@@ -97,10 +108,11 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=5)
     options = parser.parse_args()
     console.print(machine())
-    claims = sound(options)
-    show(claims, "Reading WARC files")
-    folder = CACHE / "warc-damaged"
+    folder = CACHE / "warc"
     folder.mkdir(parents=True, exist_ok=True)
+    claims = sound(options, warc_files(), "with requests and metadata")
+    claims += sound(options, responses_alone(folder), "responses alone")
+    show(claims, "Reading WARC files")
     console.print(damaged(folder))
     for claim in claims:
         print(claim.json())

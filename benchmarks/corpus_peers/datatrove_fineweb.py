@@ -86,6 +86,9 @@ def run_fineweb(warcs: list[Path], out: Path, workers: int) -> dict[str, int]:
             JsonlWriter(base),
         ],
     )
+    filtered = _lines(Path(base))
+    if not filtered:  # of the few pages of a warm-up; the next run would refuse an empty folder
+        return {"filtered": 0, "kept": 0}
     config = MinhashConfig(hash_config=HashConfig(hash_fc="xxhash", precision=64), num_buckets=14, hashes_per_bucket=8)
     signatures, buckets, removed = (str(out / name) for name in ("signatures", "buckets", "remove_ids"))
     run("signatures", [JsonlReader(base), MinhashDedupSignature(signatures, config=config, language="eng")])
@@ -93,7 +96,7 @@ def run_fineweb(warcs: list[Path], out: Path, workers: int) -> dict[str, int]:
     run("clusters", [MinhashDedupCluster(buckets, removed, config=config)], tasks=1)
     final = out / "deduplicated"
     run("deduplicated", [JsonlReader(base), MinhashDedupFilter(removed), PIIFormatter(), JsonlWriter(str(final))])
-    return {"filtered": _lines(Path(base)), "kept": _lines(final)}
+    return {"filtered": filtered, "kept": _lines(final)}
 
 
 def _lines(folder: Path) -> int:

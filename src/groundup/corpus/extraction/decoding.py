@@ -22,6 +22,7 @@ HEAD_BYTES = 4096  # browsers look for <meta charset> in the first 1,024; pages 
 HIGH = re.compile(rb"[\x80-\xff]+")
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 WESTERN = "windows-1252"
+LESS = ord("<")
 MOST_REPLACED = 0.1  # of the characters that are not ASCII; above, another encoding is tried
 SAMPLE_BYTES = 1 << 17  # for detection
 
@@ -39,12 +40,12 @@ def decode(data: bytes, charset: str | None = None) -> Decoded:
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
             return _decoded(data[len(mark) :], encoding)
+    if wide := _utf16(data):  # before UTF-8, which takes zeros for characters
+        return _decoded(data, wide)
     try:
         return Decoded(data.decode(), "utf-8", 0.0)
     except UnicodeDecodeError:
         pass
-    if wide := _utf16(data):
-        return _decoded(data, wide)
     if not _lies(data, "utf-8"):
         return _decoded(data, "utf-8")
     detected = _known(detect_encoding(data, max_len=SAMPLE_BYTES, from_html_meta=False))
@@ -74,19 +75,22 @@ def _lies(data: bytes, encoding: str) -> bool:
 
 
 def _known(label: str | None) -> str | None:
-    """Python's name for a label as browsers understand it; None for one that they do not know."""
+    """The Encoding Standard's name for a label, which Python knows too; None for one that browsers do not know."""
     encoding = map_encoding_to_html5(label.strip("\"' "), fallback_utf8=False) if label else None
     try:
-        return encoding if encoding and codecs.lookup(encoding) else None
+        if not encoding or not codecs.lookup(encoding):
+            return None
     except LookupError:
         return None
+    return re.sub(r"^cp125", "windows-125", encoding).replace("euc_", "euc-")
 
 
 def _utf16(data: bytes) -> str | None:
-    """UTF-16 without a mark: markup has zeros in every other byte."""
-    sample = data[:HEAD_BYTES]
-    even, odd = sample[::2].count(0), sample[1::2].count(0)
-    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
-        if zeros > 0.6 * len(sample) / 2 and others < 0.05 * len(sample):
+    """UTF-16 without a mark: beside each < stands a zero, and on the same side."""
+    sample = data[: HEAD_BYTES & ~1]
+    pairs = list(zip(sample[::2], sample[1::2], strict=False))
+    for encoding, pair in (("utf-16-le", (LESS, 0)), ("utf-16-be", (0, LESS))):
+        found = pairs.count(pair)
+        if found >= 2 and 2 * found > sample.count(LESS):
             return encoding
     return None
