@@ -156,6 +156,7 @@ def learn_compiled(arrays: CountArrays, number: int) -> list[Pair]:
                 shared[STOP] = 1
                 raise
             merges = worker.result()
+            advance(int(shared[DONE]) - shown)
         if len(merges) == number or floor == 1:
             return [(left, right) for left, right in merges.tolist()]
         floor = max(1, math.isqrt(floor))
