@@ -218,6 +218,14 @@ def test_a_missing_extractor_says_what_to_install(extractor: str, monkeypatch: p
         extract(b"<p>text</p>", extractor=extractor)
 
 
+def test_an_extractor_that_is_broken_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trafilatura.py").write_text("raise ImportError('lxml.html.clean is now a separate project.')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "trafilatura", raising=False)
+    with pytest.raises(MissingError, match=r"cannot be imported \(lxml.html.clean is now .* lxml_html_clean"):
+        extract(b"<p>text</p>", extractor="trafilatura")
+
+
 @pytest.mark.parametrize("extractor", ["resiliparse", "trafilatura"])
 def test_the_others_answer_behind_the_same_function(extractor: str) -> None:
     pytest.importorskip(extractor, reason="an optional extractor", exc_type=ImportError)

@@ -73,6 +73,17 @@ SOUP = st.lists(
     max_size=60,
 ).map("".join)
 
+NESTING = [*TAGS, "noscript", "nobr", "ol", "dd", "dt", "th", "tbody", "h3"]
+DEEP_SOUP = st.lists(
+    st.one_of(
+        st.sampled_from([f"<{tag}>" for tag in NESTING]),
+        st.sampled_from([f"</{tag}>" for tag in NESTING]),
+        st.sampled_from(["x", " ", "<br>", "<font size=3>", "<b/>"]),
+    ),
+    min_size=1,
+    max_size=12,
+).map("".join)
+
 
 def elements(node: LexborNode, depth: int = 1) -> list[tuple[str, int]]:
     """(tag, depth) of all elements below lexbor's node, in document order, walked one by one."""
@@ -109,6 +120,27 @@ def test_the_lean_copy_parses_to_the_same_elements_and_texts(html: str) -> None:
     assert "".join(texts(root(lean))) == "".join(texts(root(html)))
 
 
+def depth_of(html: str) -> int:
+    """How deep lexbor's tree is."""
+    deepest, layer = 0, [root(html)]
+    while layer:
+        below = []
+        for node in layer:
+            child = node.child
+            while child is not None:
+                below += [child] if child.is_element_node else []
+                child = child.next
+        deepest, layer = deepest + bool(below), below
+    return deepest
+
+
+@given(DEEP_SOUP, st.integers(1, 40))
+def test_the_guard_never_takes_a_page_for_much_flatter_than_it_is(soup: str, times: int) -> None:
+    found = check((soup * times).encode())
+    if found.fault is None:
+        assert depth_of(soup * times) <= 2 * found.depth + 8
+
+
 @pytest.mark.parametrize("tag", ["div", "span", "b", "x-y", "table", "ul", "section", "svg", "object", "details"])
 def test_nesting_is_followed_for_every_kind_of_element(tag: str) -> None:
     assert check(f"<{tag} a='>'>".encode() * (MAX_DEPTH + 1)).fault == f"elements nested deeper than {MAX_DEPTH}"
@@ -117,13 +149,23 @@ def test_nesting_is_followed_for_every_kind_of_element(tag: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<span><div></span>", "<b><div></b>", "<div><table><tr><td></div>", "<ul><li>", "<div><p></span>", "<div><td>"],
+    [
+        *("<span><div></span>", "<b><div></b>", "<div><table><tr><td></div>", "<ul><li>", "<div><p></span>"),
+        *("<div><td>", "<b><a>", "<li><ul></li>", "<b><noscript></b>", "<svg><div></svg>"),
+        "<b><b><b><b><div></b></b></b></b>",
+    ],
 )
 def test_end_tags_that_close_nothing_do_not_hide_depth(unit: str) -> None:
     assert "deeper" in (check(unit.encode() * 5000).fault or "")
 
 
-@pytest.mark.parametrize("unit", ["<p>x", "<li>x", "<tr><td>x", "<br>", "<p><span>x</p>", "<a href=x>y", "<p><b>x</p>"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("<p>x", "<li>x", "<tr><td>x", "<br>", "<p><span>x</p>", "<a href=x>y", "<p><b>x</p>"),
+        *("<svg><path/><g><circle r=1 /></g></svg>", "<h2>x</h3>"),
+    ],
+)
 def test_what_html_closes_by_itself_is_not_deep(unit: str) -> None:
     found = check(b"<table>" + unit.encode() * 5000 if unit.startswith("<tr") else unit.encode() * 5000)
     assert found.fault is None

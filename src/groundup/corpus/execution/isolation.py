@@ -8,6 +8,7 @@ time limit shrinks with the number of records, so that a hang is not waited for 
 The results depend on the records alone, not on how they were cut: the function must treat each by itself.
 """
 
+import atexit
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -155,7 +156,13 @@ def kept_isolation(function: str, config: Any, limits: Limits) -> Isolation:  # 
     """An `Isolation` that a worker uses for one unit after another: starting its process takes a second or two."""
     asked = (function, config, limits)
     if not _kept or _kept[0][0] != asked:
-        while _kept:
-            _kept.pop()[1].close()
+        _close_kept()
+        atexit.register(_close_kept)
         _kept.append((asked, Isolation(function, config, limits)))
     return _kept[0][1]
+
+
+def _close_kept() -> None:
+    atexit.unregister(_close_kept)
+    while _kept:
+        _kept.pop()[1].close()

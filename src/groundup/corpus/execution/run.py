@@ -78,7 +78,8 @@ def executor(config: ExecutionConfig) -> Executor:
 def run_job(job: Job, workers: Executor) -> list[dict[str, Any]]:
     """The lines of all units, in order, after running those that are not there yet."""
     units_folder = make_directory(job.directory / "units")
-    clear_temporaries(units_folder)
+    for folder in (job.directory, units_folder):
+        clear_temporaries(folder)
     save_job(job)
     load_job.cache_clear()
     with ThreadPoolExecutor(HASHING_THREADS) as threads:  # hashing what is there leaves the interpreter free

@@ -19,44 +19,32 @@ from numba import njit
 from numpy.typing import NDArray
 
 from groundup.corpus.extraction.markup import TABLES
-from groundup.corpus.extraction.skipping import after_declaration, after_raw, is_formula
-from groundup.corpus.extraction.tag_roles import (
-    ADDRESS,
-    CLOSES_P,
-    DD,
-    DIV,
-    DT,
-    FORMATTING,
-    HASHES,
-    KEPT_RAW,
-    LI,
-    RAW,
-    ROLES_OF,
-    ROWS,
-    SCOPE,
-    SCRIPT,
-    SPECIAL,
-    TABLE,
-    TEMPLATE,
-    VOID,
-    A,
-    P,
-    look_up,
+from groundup.corpus.extraction.open_elements import (
+    DEEPEST,
+    DEPTH,
+    MAX_DEPTH,
+    REOPENED,
+    WAITS,
+    end_tag,
+    no_elements,
+    reopen,
+    start_tag,
 )
+from groundup.corpus.extraction.skipping import after_declaration, after_raw, is_formula
+from groundup.corpus.extraction.tag_roles import HASHES, KEPT_RAW, RAW, ROLES_OF, SCRIPT, look_up
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int32]
 Hashes = NDArray[np.uint64]
 
 MAX_BYTES = 64 << 20
-MAX_DEPTH = 512  # as Chrome's; beyond, it flattens
 MAX_ATTRIBUTES = 1000
 MAX_REOPENED = 1_000_000  # formatting elements that the parser would insert again
 CONTROL_SHARE = 0.02
 
 LESS, GREATER, SLASH, BANG, QUESTION, EQUALS, SPACE, HYPHEN = 60, 62, 47, 33, 63, 61, 32, 45
 FNV_START, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-FINE, DEEP, ATTRIBUTES, REOPENED = 0, 1, 2, 3
+FINE, DEEP, ATTRIBUTES, REOPENED_OFTEN = 0, 1, 2, 3
 BETWEEN, NAME, AFTER_NAME, BEFORE_VALUE, VALUE = 0, 1, 2, 3, 4  # where in a tag's attributes
 
 
@@ -80,7 +68,7 @@ def check(html: bytes) -> Checked:
         FINE: None,
         DEEP: f"elements nested deeper than {MAX_DEPTH}",
         ATTRIBUTES: f"more than {MAX_ATTRIBUTES} attributes in one tag",
-        REOPENED: "unclosed formatting that multiplies",
+        REOPENED_OFTEN: "unclosed formatting that multiplies",
     }[fault]
     return Checked(b"" if reason else lean[:size].tobytes(), depth, reason)
 
@@ -102,16 +90,16 @@ def _check(
     data: Bytes, lean: Bytes, hashes: Hashes, roles: Integers, wanted: Hashes, wanted_kinds: Integers
 ) -> tuple[int, int, int]:
     """(fault, bytes of the copy, greatest depth): one pass over the tags."""
-    names = np.zeros(MAX_DEPTH + 2, dtype=np.uint64)  # the open elements
-    identities = np.zeros(MAX_DEPTH + 2, dtype=np.uint64)  # hashes of the whole tags, to tell <font> from <font a=1>
-    kinds = np.zeros(MAX_DEPTH + 2, dtype=np.int32)
-    waiting = np.zeros((MAX_DEPTH + 2, 2), dtype=np.uint64)  # formatting to be reopened: (name, identity)
-    depth, deepest, waits, reopened, size, position = 0, 0, 0, 0, 0, 0
-    end = len(data)
+    opened = no_elements()
+    sizes = opened.sizes
+    size, position, end = 0, 0, len(data)
     while position < end:
         if data[position] != LESS or position + 1 >= end:
-            lean[size] = data[position]
-            size, position = size + 1, position + 1
+            stop = position + 1
+            while stop < end and data[stop] != LESS:
+                stop += 1
+            reopen(opened)
+            size, position = _copy(data, position, stop, lean, size), stop
             continue
         closing = data[position + 1] == SLASH
         first = position + 2 if closing else position + 1
@@ -123,34 +111,23 @@ def _check(
             data, position, name_end, name, lean, size, wanted, wanted_kinds
         )
         if attributes > MAX_ATTRIBUTES:
-            return ATTRIBUTES, size, depth
+            return ATTRIBUTES, size, sizes[DEEPEST]
         role = look_up(name, hashes, roles)
         start, position = position, stop
-        if role & VOID:
-            continue
         if closing:
-            depth, waits = _close(names, identities, kinds, depth, waiting, waits, name, role)
-            continue
-        if role & (RAW | KEPT_RAW) and not self_closed:
-            position = after_raw(data, stop, first, name_end, name == SCRIPT)
-            if role & KEPT_RAW or (name == SCRIPT and is_formula(data, start, stop)):
-                size = _copy(data, stop, position, lean, size)
-            continue
-        if _rank(name) > 0 and not _in_table(names, depth):
-            continue  # the parser ignores cells outside of tables
-        if name == A:  # ends the <a> before it
-            depth, waits = _close(names, identities, kinds, depth, waiting, waits, name, role)
-        depth, waits = _open(names, identities, kinds, depth, waiting, waits, name, role)
-        if role & CLOSES_P:
-            reopened += waits
-        if depth + waits >= MAX_DEPTH:
-            return DEEP, size, depth
-        if reopened > MAX_REOPENED:
-            return REOPENED, size, depth
-        names[depth], identities[depth], kinds[depth] = name, identity, role
-        depth += 1
-        deepest = max(deepest, depth)
-    return FINE, size, deepest
+            end_tag(opened, name, role)
+        elif role & (RAW | KEPT_RAW):
+            if not self_closed:
+                position = after_raw(data, stop, first, name_end, name == SCRIPT)
+                if role & KEPT_RAW or (name == SCRIPT and is_formula(data, start, stop)):
+                    size = _copy(data, stop, position, lean, size)
+        else:
+            start_tag(opened, name, identity, role, self_closed)
+        if sizes[DEPTH] + sizes[WAITS] > MAX_DEPTH:
+            return DEEP, size, sizes[DEEPEST]
+        if sizes[REOPENED] > MAX_REOPENED:
+            return REOPENED_OFTEN, size, sizes[DEEPEST]
+    return FINE, size, sizes[DEEPEST]
 
 
 @njit(cache=True, nogil=True)
@@ -166,105 +143,6 @@ def _pass_over(data: Bytes, position: int, closing: bool, lean: Bytes, size: int
     while closing and stop < len(data) and data[stop - 1] != GREATER:  # </1 ...> is a comment, < 1 a text
         stop += 1
     return stop, _copy(data, position, stop, lean, size)
-
-
-@njit(cache=True, nogil=True)
-def _open(
-    names: Hashes, identities: Hashes, kinds: Integers, depth: int, waiting: Hashes, waits: int, name: int, role: int
-) -> tuple[int, int]:
-    """What a start tag closes: an open <p>, the item or cell before it."""
-    level = depth - 1
-    if name == LI or name == DD or name == DT:
-        while level >= 0 and not (names[level] == name or (name != LI and (names[level] == DD or names[level] == DT))):
-            if kinds[level] & (SPECIAL | SCOPE) and not (
-                names[level] == ADDRESS or names[level] == DIV or names[level] == P
-            ):
-                level = -1
-            level -= 1
-        if level >= 0:
-            depth, waits = _pop(names, identities, kinds, depth, level, waiting, waits)
-    rank = _rank(name)
-    if rank > 0:  # a part of a table closes parts of its rank and below, up to the table
-        level, found = depth - 1, -1
-        while level >= 0 and names[level] != TABLE and names[level] != TEMPLATE:
-            if _rank(names[level]) >= rank:
-                found = level
-            level -= 1
-        if found >= 0:
-            depth, waits = _pop(names, identities, kinds, depth, found, waiting, waits)
-    if role & CLOSES_P:
-        level = depth - 1
-        while level >= 0 and names[level] != P and not kinds[level] & SCOPE:
-            level -= 1
-        if level >= 0 and names[level] == P:
-            depth, waits = _pop(names, identities, kinds, depth, level, waiting, waits)
-    return depth, waits
-
-
-@njit(cache=True, nogil=True)
-def _close(
-    names: Hashes, identities: Hashes, kinds: Integers, depth: int, waiting: Hashes, waits: int, name: int, role: int
-) -> tuple[int, int]:
-    """What an end tag closes. The search ends at a table or an object; that of <span> at any block.
-
-    The end tag of a formatting element takes away that element alone where a block was opened inside it.
-    """
-    level, blocks = depth - 1, False
-    rank = _rank(name)
-    while level >= 0 and names[level] != name:
-        barrier = kinds[level] & SCOPE and not (rank >= 0 and _rank(names[level]) > rank)
-        if barrier or (kinds[level] & SPECIAL and not role & (SPECIAL | FORMATTING | SCOPE)):
-            return depth, waits
-        blocks |= kinds[level] & SPECIAL != 0
-        level -= 1
-    if level < 0:
-        for place in range(waits - 1, -1, -1):
-            if waiting[place, 0] == name:
-                waiting[place] = waiting[waits - 1]
-                return depth, waits - 1
-        return depth, waits
-    if role & FORMATTING and blocks:
-        for place in range(level, depth - 1):
-            names[place], identities[place] = names[place + 1], identities[place + 1]
-            kinds[place] = kinds[place + 1]
-        return depth - 1, waits
-    depth, waits = _pop(names, identities, kinds, depth, level + 1, waiting, waits)
-    return level, waits
-
-
-@njit(cache=True, nogil=True)
-def _pop(
-    names: Hashes, identities: Hashes, kinds: Integers, depth: int, level: int, waiting: Hashes, waits: int
-) -> tuple[int, int]:
-    """Close all from a level on; formatting among it waits to be reopened (at most three that are equal)."""
-    for place in range(level, depth):
-        if not kinds[place] & FORMATTING or waits >= MAX_DEPTH:
-            continue
-        same = 0
-        for other in range(waits):
-            same += waiting[other, 1] == identities[place] or (names[place] == A and waiting[other, 0] == A)
-        if same < (1 if names[place] == A else 3):
-            waiting[waits, 0], waiting[waits, 1] = names[place], identities[place]
-            waits += 1
-    return level, waits
-
-
-@njit(cache=True, nogil=True)
-def _rank(name: int) -> int:
-    """0 for a table, 1 for its sections, 2 for rows, 3 for cells; -1 for anything else."""
-    for place in range(len(ROWS)):
-        if ROWS[place] == name:
-            return 0 if place == 0 else 1 if place < 4 else 2 if place == 4 else 3
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _in_table(names: Hashes, depth: int) -> bool:
-    """Whether a table is open."""
-    for level in range(depth):
-        if names[level] == TABLE or names[level] == TEMPLATE:
-            return True
-    return False
 
 
 @njit(cache=True, nogil=True)
