@@ -20,8 +20,7 @@ from groundup.corpus.fetching.corpora import fetch_language_model
 
 WORKER = "classifier_peers.worker"
 OURS = "groundup"
-PACKAGED = ("fasttext-modern", "fasttext-numpy2-wheel")  # the same program; whichever is installed
-PEER = next((name for name in PACKAGED if version(name) != "absent"), PACKAGED[0])
+PEER = "fasttext-numpy2-wheel"
 PACKAGES = ("installation-guide-amd64", "debian-handbook")
 PIECE_WORDS = 80
 BASE = {"dim": 100, "lr": 0.5, "epoch": 5, "bucket": 2_000_000}

@@ -3,8 +3,10 @@
     filter     WARC reader, URL filter, trafilatura, language, Gopher repetition and quality, C4, FineWeb quality
     minhash    signatures, buckets, clusters, filter with PII masks: four more runs, as there
 
-Departures, all because the network is not asked: the language model is lid.176.ftz, the compressed form of the
-lid.176.bin that datatrove would fetch (it is faster), and the public suffixes are those that tldextract brings along.
+Departures: the language model is lid.176.ftz, the compressed form of the lid.176.bin that datatrove would fetch (it is
+faster), and the public suffixes are those that tldextract brings along, as the network is not asked; trafilatura is the
+version that is installed, where datatrove pins it below 1.12. `fast` asks for trafilatura's fast mode, without the
+preference for precision: what our own side asks of it.
 """
 
 import functools
@@ -30,6 +32,7 @@ from datatrove.pipeline.writers.jsonl import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 from datatrove.utils.lid import FT176LID
 from fasttext.FastText import _FastText
+from huggingface_hub import cached_assets_path
 
 
 def language_model() -> Path:
@@ -58,8 +61,17 @@ def english_only(exclusion_writer: JsonlWriter) -> LanguageFilter:
     return step
 
 
-def run_fineweb(warcs: list[Path], out: Path, workers: int) -> dict[str, int]:
+def blocklists() -> list[Path]:
+    """The lists of domains and addresses that datatrove's URL filter brings along, unpacked where it looks for them."""
+    step = URLFilter()
+    step.download_data()
+    folder = cached_assets_path(library_name="datatrove", namespace="filters", subfolder="url_filter")
+    return [Path(folder) / name for name in ("domains", "urls")]
+
+
+def run_fineweb(warcs: list[Path], out: Path, workers: int, fast: bool = False) -> dict[str, int]:
     """All five runs; returns the number of documents kept."""
+    extraction = {"fast": True, "favour_precision": False, "deduplicate": False} if fast else {"favour_precision": True}
     tldextract.TLDExtract = functools.partial(tldextract.TLDExtract, suffix_list_urls=(), cache_dir=None)
     tasks = len(warcs)
 
@@ -77,7 +89,7 @@ def run_fineweb(warcs: list[Path], out: Path, workers: int) -> dict[str, int]:
         [
             WarcReader(str(warcs[0].parent), glob_pattern="*.warc.gz", default_metadata={"dump": "debian"}),
             URLFilter(exclusion_writer=rejected("url")),
-            Trafilatura(favour_precision=True, timeout=60),
+            Trafilatura(timeout=60, **extraction),
             english_only(rejected("language")),
             GopherRepetitionFilter(exclusion_writer=rejected("gopher_repetition")),
             GopherQualityFilter(exclusion_writer=rejected("gopher_quality")),

@@ -1,7 +1,7 @@
 """The process of one job: `python -m corpus_peers.worker job.json result.json`.
 
-    {"do": "fineweb", "warcs": [...], "cores": 2}                       datatrove's pipeline
-    {"do": "build", "warcs": [...], "cores": 2, "extractor": ...}       ours, the whole `corpus build`
+    {"do": "fineweb", "warcs": [...], "cores": 2, "fast": false}        datatrove's pipeline
+    {"do": "build", "warcs": [...], "cores": 2, "extractor": ...}       ours, the whole `corpus build`, FineWeb's rules
 
 Times include everything from the start of the pipeline on, the start of its worker processes too. Both first go through
 a few pages outside of the time: compiled code and unpacked lists are then on the disk, as they are after the first use.
@@ -29,20 +29,32 @@ def run(job: Job) -> Result:
 def fineweb(job: Job, warcs: list[Path], out: Path) -> dict[str, Any]:
     from corpus_peers.datatrove_fineweb import run_fineweb
 
-    return run_fineweb(warcs, out, job["cores"])
+    return run_fineweb(warcs, out, job["cores"], fast=job["fast"])
 
 
 def build(job: Job, warcs: list[Path], out: Path) -> dict[str, Any]:
-    from groundup.corpus.config import CorpusConfig
+    """The thresholds are those of the peer's pipeline, and so are the blocklist and the language model."""
+    from groundup.corpus.config import AddressConfig, CorpusConfig
+    from groundup.corpus.dedup.config import DeduplicationConfig
     from groundup.corpus.execution.run import ExecutionConfig
+    from groundup.corpus.filters.config import FAMILIES, C4Config, CountingConfig, HeuristicsConfig
     from groundup.corpus.language import LanguageConfig
     from groundup.stages.corpus import run_corpus
 
-    language = LanguageConfig(keep=("en",), min_score=0.65)
-    config = CorpusConfig(source="files", inputs=tuple(warcs), extractor=job["extractor"], language=language)
+    counting = CountingConfig(c4_end_punctuation=False, c4_min_words_per_line=3)
+    config = CorpusConfig(
+        source="files",
+        inputs=tuple(warcs),
+        extractor=job["extractor"],
+        addresses=AddressConfig(blocklists=tuple(map(Path, job["blocklists"]))),
+        language=LanguageConfig(keep=("en",), min_score=0.65, method="fasttext"),
+        heuristics=HeuristicsConfig(families=FAMILIES, c4=C4Config(min_sentences=5), counting=counting),
+        deduplication=DeduplicationConfig(ngram=5, bands=14, rows=8, threshold=0.75),
+    )
     result = run_corpus(config, out, ExecutionConfig("local", job["cores"]))
-    rows = {row["stage"]: row["documents"] for row in result["funnel"]}
-    return {"filtered": rows["pii"], "kept": rows["near_duplicates"]}
+    rows = {row["stage"]: row for row in result["funnel"]}
+    dropped = {name: row["dropped"] for name, row in rows.items() if row["dropped"]}
+    return {"filtered": rows["pii"]["documents"], "kept": rows["near_duplicates"]["documents"], "dropped": dropped}
 
 
 DO = {"fineweb": fineweb, "build": build}

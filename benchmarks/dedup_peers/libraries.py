@@ -1,4 +1,4 @@
-"""Each library's way from texts to MinHash signatures of word 5-grams, 112 values each: its fastest public call.
+"""Each library's way from texts to MinHash signatures of word 5-grams, 128 values: its fastest public call.
 
 Peers get words by `text.lower().split()`, which is less than our normalisation does (accents, punctuation, scripts
 without spaces). datasketch's permutations are made once, not per text; it is measured with its default hash (SHA-1)
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-HASHES, BANDS, ROWS, NGRAM = 112, 28, 4, 5
+HASHES, BANDS, ROWS, NGRAM = 128, 32, 4, 5
 
 Signer = Callable[[Sequence[str]], np.ndarray]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from harness.child import Result, child_main, claim_memory
 
-from dedup_peers.libraries import LIBRARIES, NGRAM, shingles
+from dedup_peers.libraries import HASHES, LIBRARIES, NGRAM, shingles
 
 
 def speed(job: Result) -> Result:
@@ -50,7 +50,7 @@ def accuracy(job: Result) -> Result:
         others.append(" ".join(generator.choice(known) if generator.random() < share else word for word in text))
     estimate = (sign(ones) == sign(others)).mean(axis=1)
     true = np.array([jaccard(one, other) for one, other in zip(ones, others, strict=True)])
-    bound = float(np.sqrt(np.mean(true * (1 - true)) / 112))
+    bound = float(np.sqrt(np.mean(true * (1 - true)) / HASHES))
     return {"rmse": float(np.sqrt(np.mean((estimate - true) ** 2))), "independent": bound}
 
 

@@ -30,6 +30,7 @@ from harness.measure import console
 from harness.real_text import CACHE, cache_folder, fetch_debian, files
 
 LEAST_PAGES = 4000
+RECIPE = 2  # goes up with every change here that changes the files
 LEVEL = 6  # gzip's default, which Common Crawl uses
 SERVERS = ("nginx/1.22.1", "Apache/2.4.57 (Debian)", "cloudflare", "Apache")
 # package: (the folder its pages are in, the address at which the same pages are on the web)
@@ -58,7 +59,9 @@ def warc_files(number: int = 4, packages: Sequence[str] = tuple(PACKAGES)) -> li
     """The pages of the packages in so many WARC files, in the cache; made where they are missing."""
     cache_folder()
     folders = {name: unpacked(name) for name in packages}
-    key = hashlib.sha256("\n".join(sorted(folder.name for folder in folders.values())).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        "\n".join([str(RECIPE), *sorted(folder.name for folder in folders.values())]).encode()
+    ).hexdigest()[:12]
     place = CACHE / f"pages-{number}-{key}"
     if not (place / "facts.json").exists():
         pages = [page for name, folder in folders.items() for page in pages_of(name, folder)]
@@ -146,6 +149,7 @@ def warc_record(kind: str, url: str, content_type: str, block: bytes) -> bytes:
         f"Content-Type: {content_type}",
         f"WARC-Filename: {url}" if kind == "warcinfo" else f"WARC-Target-URI: {url}",
         f"WARC-Block-Digest: sha1:{digest}",
+        *(["WARC-Identified-Payload-Type: text/html"] if kind == "response" else []),  # datatrove reads no page without
     )
     return "\r\n".join(headers).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
 

@@ -1,11 +1,16 @@
 import gzip
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from groundup.core.errors import InputError, MissingError
+from groundup.corpus.dedup.hashing import reference_hash
 from groundup.corpus.filters.blocklist import Blocklist, UrlWords, load_blocklist, url_faults
+from groundup.corpus.filters.hosts import ALLOWED, FIRST, PLAIN, _plain_lines
 from groundup.corpus.urls import host_of, normalize_url, registered_domain
 
 
@@ -101,8 +106,8 @@ def test_blocklists_in_the_layout_of_ut1(tmp_path):
         ("domain_games",),
         (),
     ]
-    one = load_blocklist([tmp_path / "lists"], categories=["games"])
-    assert one == load_blocklist([tmp_path / "lists" / "games"]) == Blocklist({"play.example": "games"}, {})
+    for one in (load_blocklist([tmp_path / "lists"], ["games"]), load_blocklist([tmp_path / "lists" / "games"])):
+        assert (len(one.hosts), one.hosts.get("play.example"), one.urls) == (1, "games", {})
     with pytest.raises(MissingError, match=r"'music'.*adult, games"):
         load_blocklist([tmp_path / "lists"], ["music"])
     with pytest.raises(MissingError, match="no blocklist"):
@@ -138,3 +143,30 @@ def test_default_words_spare_other_subjects():
 
 def test_host():
     assert host_of("HTTPS://User@DE.Wikipedia.org:443/wiki") == "de.wikipedia.org"
+
+
+def test_hosts_that_are_read_at_once_are_what_normalisation_makes_of_them(tmp_path: Path) -> None:
+    generator = random.Random(3)
+    entries = ["".join(generator.choices("abw.-_09", k=generator.randint(1, 6))) for _ in range(3000)]
+    entries += ["www.a.example", "A.example", "a.example.", "a.example # why", " b.example ", "c.example/x", "d:80"]
+    entries += ["é.fr", "", "# a comment"]
+    (tmp_path / "first").write_text("\n".join(entries) + "\r\n")
+    (tmp_path / "second").write_text("a.example\nonly.second")
+    read = load_blocklist([tmp_path / "first", tmp_path / "second"])
+    keys = {normalize_url(entry.partition("#")[0].strip()) for entry in entries} - {""}
+    hosts = keys - {"c.example/x"}
+    assert {host: read.hosts.get(host) for host in hosts} == dict.fromkeys(hosts, "first")
+    assert (len(read.hosts), read.hosts.get("only.second")) == (len(hosts) + 1, "second")
+    assert [read.hosts.get(host) for host in ("example", "www.a.example")] == [None, None]
+    assert read.urls == {"c.example/x": "first"}
+
+
+def test_plain_hosts_are_those_of_the_pattern() -> None:
+    generator = random.Random(4)
+    names = ["".join(generator.choices("abw.-_0A/ é", k=generator.randint(0, 7))) for _ in range(5000)]
+    data = "\n".join(names).encode()
+    keys, starts, ends = _plain_lines(np.frombuffer(data, np.uint8), ALLOWED, FIRST)
+    assert [data[a:b].decode() for a, b in zip(starts, ends, strict=True)] == [
+        name for name in names if name and not PLAIN.fullmatch(name)
+    ]
+    assert keys.tolist() == [reference_hash(name.encode()) for name in names if PLAIN.fullmatch(name)]

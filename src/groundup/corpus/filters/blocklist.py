@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from groundup.core.errors import InputError, MissingError
+from groundup.corpus.filters.hosts import HostTable
 from groundup.corpus.urls import host_of, normalize_url
 
 UT1_FILES = ("domains", "urls")
@@ -61,25 +62,26 @@ class UrlWords:
 
 @dataclass(frozen=True)
 class Blocklist:
-    """Hosts and address keys (`normalize_url`), each with its category."""
+    """Hosts, and address keys (`normalize_url`), each with its category."""
 
-    domains: dict[str, str] = field(default_factory=dict)
+    hosts: HostTable = field(default_factory=HostTable)
     urls: dict[str, str] = field(default_factory=dict)
 
 
 def load_blocklist(paths: Sequence[Path], categories: Sequence[str] | None = None) -> Blocklist:
     """Read lists; of folders in UT1's layout only the categories named, or all."""
-    domains: dict[str, str] = {}
     urls: dict[str, str] = {}
-    for path in paths:
-        for file, category in _files(path, categories):
-            for entry in _entries(file):
-                key = normalize_url(entry)
-                if "/" in key or "?" in key:
-                    urls.setdefault(key, category)
-                else:
-                    domains.setdefault(key, category)
-    return Blocklist(domains, urls)
+
+    def host(category: str, line: str) -> str | None:
+        """The host that a line names; an address is noted instead."""
+        key = normalize_url(line.partition("#")[0].strip())
+        if "/" in key or "?" in key:
+            urls.setdefault(key, category)
+            return None
+        return key
+
+    lists = ((category, _read(file)) for path in paths for file, category in _files(path, categories))
+    return Blocklist(HostTable(lists, host), urls)
 
 
 def url_faults(
@@ -93,7 +95,7 @@ def url_faults(
 
 def _faults(url: str, blocklist: Blocklist, words: UrlWords, strict: re.Pattern[str]) -> tuple[str, ...]:
     found = []
-    if blocklist.domains and (category := _lookup_host(host_of(url), blocklist.domains)):
+    if len(blocklist.hosts) and (category := _lookup_host(host_of(url), blocklist.hosts)):
         found.append(f"domain_{category}")
     if blocklist.urls and (category := _lookup_path(normalize_url(url), blocklist.urls)):
         found.append(f"url_{category}")
@@ -107,10 +109,10 @@ def _faults(url: str, blocklist: Blocklist, words: UrlWords, strict: re.Pattern[
     return tuple(found)
 
 
-def _lookup_host(host: str, domains: dict[str, str]) -> str | None:
+def _lookup_host(host: str, hosts: HostTable) -> str | None:
     """The category of a host or of a domain above it."""
     while host:
-        if category := domains.get(host):
+        if category := hosts.get(host):
             return category
         host = host.partition(".")[2]
     return None
@@ -149,9 +151,6 @@ def _lists(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _entries(path: Path) -> Iterator[str]:
+def _read(path: Path) -> bytes:
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
-        for line in file:
-            entry = line.decode("utf-8", "replace").partition("#")[0].strip()
-            if entry:
-                yield entry
+        return file.read()
