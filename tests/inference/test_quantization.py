@@ -102,6 +102,21 @@ def test_a_quantised_model_computes_with_the_restored_weights(name, tied, bits):
     assert 0 < (original - ours).square().mean().sqrt() < (0.04 if bits == 8 else 0.64) * original.std()
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_quantised_model_in_bf16_has_losses_near_those_in_fp32(tied):
+    config = DecoderConfig(259, 32, 32, 2, (DECODERS["attention"],), tie_embeddings=tied)
+    model = build_model(config)
+    initialize(model, 0)
+    state = quantized_weights(model.eval(), QuantizationConfig())
+    put_quantized(model, state)
+    model.load_state_dict(state)
+    tokens = torch.randint(259, (2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        exact = model.token_losses(tokens, tokens)
+        model.to(torch.bfloat16)
+        torch.testing.assert_close(model.token_losses(tokens, tokens), exact, atol=0.05, rtol=0.02)
+
+
 def test_awq_errs_less_where_few_columns_carry_the_inputs():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(48, 64, generator=generator)
@@ -110,7 +125,7 @@ def test_awq_errs_less_where_few_columns_carry_the_inputs():
     holder.query = torch.nn.Parameter(weight)
     with observed(holder, dict(quantizable(holder))) as seen:
         for part in inputs.split(100):
-            torch.testing.assert_close(holder.query(part), part @ weight.mT)
+            torch.testing.assert_close(holder.query(part), part @ weight.mT)  # pyright: ignore[reportCallIssue]
     assert isinstance(holder.query, torch.nn.Parameter)
     found = activation_aware(weight, 4, 64, seen["query"])
 
@@ -128,7 +143,7 @@ def test_the_least_error_of_the_grid_is_that_of_the_outputs():
     holder: Any = torch.nn.Module()
     holder.up = torch.nn.Parameter(weight)
     with observed(holder, dict(quantizable(holder))) as seen:
-        holder.up(inputs)
+        holder.up(inputs)  # pyright: ignore[reportCallIssue]
     best = ((QuantizedWeight(*activation_aware(weight, 4, 32, seen["up"]))(inputs) - inputs @ weight.mT) ** 2).sum()
     sizes = inputs.abs().mean(dim=0)
     for exponent in range(20):

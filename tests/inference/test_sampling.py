@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from groundup.core.errors import ConfigError
 from groundup.inference.requests import Request, Sampling
-from groundup.inference.sampling import filter_probabilities, sample, uniform
+from groundup.inference.sampling import Best, filter_probabilities, sample, uniform
 
 DRAWS = 100_000
 
@@ -135,3 +135,32 @@ def test_settings_that_cannot_work(wrong, words):
 def test_an_empty_stop_string_is_refused():
     with pytest.raises(ConfigError, match="stop string is empty"):
         Request((1,), stop_strings=("a", ""))
+
+
+def test_greedy_and_drawn_rows_of_a_batch_are_as_alone():
+    logits = torch.randn(4, 30, generator=torch.Generator().manual_seed(5)) * 3
+    settings = [
+        Sampling(temperature=0),
+        Sampling(top_k=5),
+        Sampling(temperature=0),
+        Sampling(temperature=0.5, top_p=0.9),
+    ]
+    uniforms = [0.1, 0.4, 0.7, 0.9]
+    ids, logprobs = sample(logits, settings, uniforms)
+    for row in range(4):
+        id_, logprob = sample(logits[row : row + 1], settings[row : row + 1], uniforms[row : row + 1])
+        assert ids[row] == id_[0]
+        torch.testing.assert_close(logprobs[row], logprob[0])
+    for row in (0, 2):
+        assert ids[row] == logits[row].argmax()
+        torch.testing.assert_close(logprobs[row], torch.log_softmax(logits[row].double(), -1).max().float())
+
+
+def test_what_is_known_of_greedy_rows_is_taken():
+    logits = torch.randn(2, 30, generator=torch.Generator().manual_seed(6))
+    known = Best(torch.tensor([3, 4]), torch.tensor([-1.0, -2.0]))
+    ids, logprobs = sample(logits, [Sampling(temperature=0), Sampling(temperature=1.0)], [0.5, 0.5], known)
+    assert ids[0] == 3
+    assert logprobs[0] == -1
+    alone, _ = sample(logits[1:], [Sampling(temperature=1.0)], [0.5])
+    assert ids[1] == alone[0]

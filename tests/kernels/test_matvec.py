@@ -17,6 +17,13 @@ def test_it_is_the_matrix_product(shape):
         torch.testing.assert_close(affine(x, weight, bias), x @ weight.mT + bias)
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 7])  # two halves, and the row that is left
+def test_halves_are_put_together_in_order(outputs):
+    generator = torch.Generator().manual_seed(outputs)
+    x, weight = torch.randn(2, 48, generator=generator), torch.randn(outputs, 48, generator=generator)
+    torch.testing.assert_close(matvec.vector_product(x, weight), x @ weight.mT)
+
+
 def test_the_sum_of_bf16_numbers_is_fp32():
     generator = torch.Generator().manual_seed(1)
     x, weight = (torch.randn(*size, generator=generator).bfloat16() for size in ((1, 4096), (16, 4096)))

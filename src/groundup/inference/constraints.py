@@ -47,6 +47,13 @@ class Constraint:
         return self._matcher.is_stopped()
 
 
+def check_grammar(grammar: Grammar) -> None:
+    """Raise an `InputError` for a grammar that no tokenizer could follow; a server asks before it answers."""
+    why = LLMatcher.validate_grammar(_compiled(grammar))
+    if why:
+        raise InputError(f"The {grammar.kind.replace('_', ' ')} cannot be followed: {' '.join(why.split())}")
+
+
 def _compiled(grammar: Grammar) -> str:
     try:
         match grammar.kind:

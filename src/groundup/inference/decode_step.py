@@ -3,11 +3,15 @@
 What a step costs a small model on a CPU is not arithmetic but some hundred calls from Python, and what it costs a large
 one is reading the weights. So the whole model is compiled into one function of fixed shapes:
 
-    (tokens_B, positions_B, table_BM) → logits_BV      and the new keys and values written into the pages
+    (tokens_B, positions_B, table_BM) → logits_BV, their largest    and the new keys and values written into the pages
 
-Rows are padded to a power of two, the batch's bucket, with positions of -1; tables to a power of two of blocks, whose
-number is a variable of the compiled function, so that longer texts compile nothing anew. Products of few rows are
-multiply-and-sum (`kernels/matvec.py`) in the buckets where a measurement found them faster.
+Rows are padded to a power of two, the batch's bucket, with positions of -1, and tables to the longest, whose length is
+a variable of the compiled function, so that longer texts compile nothing anew. Products of few rows are
+multiply-and-sum (`kernels/matvec.py`) in the buckets where a measurement found them faster; others take packed weights
+(`kernels/packed_product.py`).
+
+Each bucket is a compiled function of its own, without the guards by which PyTorch finds out whether a compiled function
+still fits: it always does, as model and pages stay the same and only the number of blocks varies.
 
 Compiling takes from ten seconds to a minute for each bucket (then it is on disk), and a token gains milliseconds. So it
 pays after some thousand tokens: a server compiles, one short text does not.
@@ -19,30 +23,39 @@ Shapes: B batch, M blocks of the longest row, N slots of the pages, S slots of a
 vocabulary.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from groundup.inference.paged_cache import PagedSlots
+from groundup.inference.sampling import Best, best_of
 from groundup.kernels.compiler import can_compile
 from groundup.kernels.dispatch import record, warn_once
 from groundup.kernels.matvec import multiply_and_sum
+from groundup.kernels.packed_product import PackedWeights, can_pack, packed_products
 from groundup.models.cache import KVCache, LayerCache, SlotCache
 from groundup.models.decoder import Decoder
 from groundup.models.language_model import LanguageModel
 from groundup.models.mixture_of_experts import MixtureOfExperts
 
-LEAST_BLOCKS = 8
-ALWAYS_FEW, NEVER_FEW = 1, 16  # rows: between them it is measured; at 16, GEMM was three times as fast
+LEAST_BLOCKS = 2  # a size of 1 would be a constant of the compiled function
+ALWAYS_FEW, NEVER_FEW = 1, 8  # rows: between them it is measured; at 8, a packed product was three times as fast
 TIMED_STEPS = 3
-VARIANTS = 256  # of the compiled step, in all models of a process; PyTorch's own limit of 8 would end in eager steps
-OPTIONS: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}  # multiply and add in one instruction
+OPTIONS: dict[str, Any] = {
+    "cpp.enable_floating_point_contract_flag": "fast",  # multiply and add in one instruction
+    # Half a millisecond a token: whether it is still the same model, and whether each weight has still its shape.
+    "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+    "size_asserts": False,
+}
 
 
-def decode_step(model: LanguageModel, layers: Sequence[LayerCache], block_size: int) -> "DecodeStep | None":
+def decode_step(
+    model: LanguageModel, layers: Sequence[LayerCache], block_size: int, vocab_size: int
+) -> "DecodeStep | None":
     """The compiled step of a model whose keys and values lie in the pages of these layers; None, said once, where it
     has no fixed shapes or there is no compiler."""
     reason = ""
@@ -59,52 +72,63 @@ def decode_step(model: LanguageModel, layers: Sequence[LayerCache], block_size: 
         return None
     record("inference.step", "compiled")
     record("attention.one_query", "multiply_and_sum")
-    return DecodeStep(model, layers, block_size)
+    return DecodeStep(model, layers, block_size, vocab_size)
 
 
 class DecodeStep:
     """The step of a model, compiled for each bucket of rows when it first comes."""
 
-    def __init__(self, model: LanguageModel, layers: Sequence[LayerCache], block_size: int) -> None:
+    def __init__(self, model: LanguageModel, layers: Sequence[LayerCache], block_size: int, vocab_size: int) -> None:
         self._most_rows: dict[int, int] = {}  # by bucket
+        self._compiled: dict[tuple[int, int], Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Best]]] = {}
+        self._packed = PackedWeights() if can_pack(pages_of(layers).keys_NGK.device) else None
 
-        def step(tokens_B: Tensor, positions_B: Tensor, table_BM: Tensor) -> Tensor:
+        def step(tokens_B: Tensor, positions_B: Tensor, table_BM: Tensor) -> tuple[Tensor, Best]:
             views = step_views(layers, positions_B, table_BM, block_size)
-            return model.unembed(model(tokens_B[:, None], positions_B[:, None], KVCache(views)))[:, 0]
+            hidden_BTD = model(tokens_B[:, None], positions_B[:, None], KVCache(views))
+            logits_BV = model.unembed(hidden_BTD)[:, 0, :vocab_size]
+            return logits_BV, best_of(logits_BV)
 
-        self._step = torch.compile(step, options=OPTIONS)
+        self._step = step
 
-    def __call__(self, tokens: Sequence[int], positions: Sequence[int], tables: Sequence[Sequence[int]]) -> Tensor:
-        """Logits (B, V) of what follows each token."""
-        B = power_of_two(len(tokens))
-        M = max(LEAST_BLOCKS, power_of_two(max(map(len, tables))))
+    def __call__(
+        self, tokens: Sequence[int], positions: Sequence[int], tables: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Best]:
+        """Logits (B, V) of what follows each token, and the likeliest."""
+        B, M = power_of_two(len(tokens)), max(LEAST_BLOCKS, *map(len, tables))
         rest = B - len(tokens)
         tokens_B = torch.tensor([*tokens, *[0] * rest])
         positions_B = torch.tensor([*positions, *[-1] * rest])
         table_BM = torch.tensor([[*table, *[0] * (M - len(table))] for table in (*tables, *[[]] * rest)])
-        for tensor in (tokens_B, positions_B):
-            torch._dynamo.mark_static(tensor)
-        torch._dynamo.mark_static(table_BM, 0)
-        torch._dynamo.maybe_mark_dynamic(table_BM, 1)
+        inputs = (tokens_B, positions_B, table_BM)
         if B not in self._most_rows:
-            with torch._dynamo.config.patch(recompile_limit=VARIANTS):
-                self._most_rows[B] = self._measured(B, tokens_B, positions_B, table_BM)
-        with multiply_and_sum(self._most_rows[B]):
-            return self._step(tokens_B, positions_B, table_BM)[: len(tokens)]
+            self._most_rows[B] = self._measured(B, *inputs)
+        logits_BV, best = self._run(B, self._most_rows[B], *inputs)
+        return logits_BV[: len(tokens)], Best(*(each[: len(tokens)] for each in best))
+
+    def _run(self, B: int, most: int, *inputs: Tensor) -> tuple[Tensor, Best]:
+        """One step in which so many rows are few."""
+        with multiply_and_sum(most), packed_products(self._packed):
+            if (B, most) not in self._compiled:
+                self._compiled[B, most] = torch.compile(  # pyright: ignore[reportCallIssue] - its types lack the first
+                    self._step, isolate_recompiles=True, options=OPTIONS
+                )
+                torch._dynamo.mark_dynamic(inputs[-1], 1)
+            return self._compiled[B, most](*inputs)
 
     def _measured(self, B: int, *inputs: Tensor) -> int:
-        """How many rows are few in a bucket: all, or none where GEMM is faster. The step is compiled and run some
-        times, which writes the same keys and values again."""
-        seconds = {}
+        """How many rows are few in a bucket: all, or none where a matrix product is faster. The step is compiled and
+        run some times, which writes the same keys and values again."""
+        seconds: dict[int, float] = {}
         for most in (B,) if B <= ALWAYS_FEW else (0,) if B >= NEVER_FEW else (0, B):
-            with multiply_and_sum(most):
-                self._step(*inputs)  # compiles
+            self._run(B, most, *inputs)  # compiles, and packs
+            for _ in range(TIMED_STEPS):
                 began = time.perf_counter()
-                for _ in range(TIMED_STEPS):
-                    self._step(*inputs)
-                seconds[most] = time.perf_counter() - began
+                self._run(B, most, *inputs)
+                seconds[most] = min(time.perf_counter() - began, seconds.get(most, math.inf))
         few = min(seconds, key=lambda most: seconds[most])
-        record(f"inference.products_of_{B}_rows", "multiply_and_sum" if few else "gemm")
+        matrix_product = "gemm" if self._packed is None else "packed_gemm"
+        record(f"inference.products_of_{B}_rows", "multiply_and_sum" if few else matrix_product)
         return few
 
 

@@ -21,8 +21,9 @@ from groundup.checkpoint.store import Checkpoint, latest_checkpoint, read_checkp
 from groundup.core.errors import InputError, MissingError
 from groundup.inference.decode_step import DecodeStep, decode_step
 from groundup.inference.paged_cache import PagedCache
-from groundup.inference.requests import Completion, Delta, Request
-from groundup.inference.sampling import Text, change_logits, sample, token_logprobs, uniform
+from groundup.inference.prompt_scoring import text_logprobs
+from groundup.inference.requests import Completion, Delta, Load, Request, TokenLogprob
+from groundup.inference.sampling import Best, Text, change_logits, sample, token_logprobs, uniform
 from groundup.inference.scheduler import Chunk, Limits, Scheduler, TokenSequence
 from groundup.inference.sequence import Generation
 from groundup.kernels.peak import fastest_dtype
@@ -112,10 +113,20 @@ class Engine:
         """Whether `step` has something to do."""
         return bool(self._live or self._unclaimed)
 
+    @property
+    def load(self) -> Load:
+        """What runs and waits, and how full the memory is. May be read from another thread."""
+        if "scheduler" not in self.__dict__:  # no request has come yet
+            return Load()
+        scheduler = self.scheduler
+        used = 1 - scheduler.allocator.num_free / scheduler.allocator.num_blocks
+        return Load(len(scheduler.running), len(scheduler.waiting), used, scheduler.preemptions)
+
     def compile(self) -> bool:
         """Decode by compiled functions from now on (`decode_step.py`); False, said once, where that cannot be done."""
         if not self.limits.batch_invariant:  # whose shapes a compiled step would round up with the table
-            self._decode_step = decode_step(self.model, self.cache.layers, self.limits.block_size)
+            vocab_size = self.tokenizer.vocab_size
+            self._decode_step = decode_step(self.model, self.cache.layers, self.limits.block_size, vocab_size)
         return self._decode_step is not None
 
     def forget(self) -> None:
@@ -164,6 +175,11 @@ class Engine:
         whole = [*context, *continuation]
         return whole[-(self.context_length + 1) :][:-1], list(continuation)
 
+    def prompt_logprobs(self, prompt: Sequence[int], alternatives: int) -> list[TokenLogprob]:
+        """The model's log-probability of each token of a prompt but the first, with so many of the likeliest."""
+        assert len(prompt) <= self.context_length, "the prompt does not fit into the context"
+        return text_logprobs(self.model, self.tokenizer.vocab_size, prompt, alternatives)
+
     def new_generation(self, request: Request) -> Generation:
         """A request that has been checked, with nothing sampled yet."""
         room = self.context_length - len(request.prompt)
@@ -195,13 +211,15 @@ class Engine:
             self.cache.copy_block(source, target)
         rows: list[Live] = []
         logits: list[Tensor] = []
+        best: Best | None = None
         for chunks in self._groups(step.chunks):
             rows += [self._live[chunk.sequence.id] for chunk in chunks if chunk.samples]
-            logits.append(self._logits(chunks))
+            logits_bV, best = self._logits(chunks)
+            logits.append(logits_bV)
             for chunk in chunks:
                 self.scheduler.computed(chunk)
         if rows:
-            self._draw(torch.cat(logits) if len(logits) > 1 else logits[0], rows)
+            self._draw(*((logits[0], best) if len(logits) == 1 else (torch.cat(logits), None)), rows)
 
     def _groups(self, chunks: list[Chunk]) -> list[list[Chunk]]:
         """Those that share a forward pass; neighbours in the cache stand side by side."""
@@ -212,19 +230,19 @@ class Engine:
             groups.setdefault((chunk.count - 1).bit_length(), []).append(chunk)
         return list(groups.values())
 
-    def _logits(self, chunks: list[Chunk]) -> Tensor:
-        """Compute chunks; logits (b, V) of what follows those that end a text."""
+    def _logits(self, chunks: list[Chunk]) -> tuple[Tensor, Best | None]:
+        """Compute chunks; logits (b, V) of what follows those that end a text, and the largest if a compiled step found
+        them on the way."""
         if self._decode_step is not None and all(chunk.count == 1 and chunk.samples for chunk in chunks):
             last = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
             tables = [chunk.sequence.table for chunk in chunks]
-            logits_BV = self._decode_step(last, [chunk.start for chunk in chunks], tables)
-            return logits_BV[:, : self.tokenizer.vocab_size]
+            return self._decode_step(last, [chunk.start for chunk in chunks], tables)
         hidden_BTD = self._forward(chunks)
         ending = [row for row, chunk in enumerate(chunks) if chunk.samples]
         if not ending:
-            return torch.empty(0, self.tokenizer.vocab_size)
+            return torch.empty(0, self.tokenizer.vocab_size), None
         last_bD = hidden_BTD[ending, [chunks[row].count - 1 for row in ending]]
-        return self.model.unembed(last_bD)[:, : self.tokenizer.vocab_size]
+        return self.model.unembed(last_bD)[:, : self.tokenizer.vocab_size], None
 
     def _forward(self, chunks: list[Chunk]) -> Tensor:
         """Hidden states of chunks. Eager even where training compiled the blocks: these shapes change every time."""
@@ -234,14 +252,15 @@ class Engine:
         with torch.compiler.set_stance("force_eager"), self.cache.of(chunks, positions_BT) as cache:
             return self.model(tokens_BT, positions_BT, cache)
 
-    def _draw(self, logits_BV: Tensor, rows: list["Live"]) -> None:
-        """Sample a token for each row, which goes on with it or has ended."""
+    def _draw(self, logits_BV: Tensor, best: Best | None, rows: list["Live"]) -> None:
+        """Sample a token for each row, which goes on with it or has ended; `best` if it is known."""
         generations = [row.generation for row in rows]
         settings = [each.request.sampling for each in generations]
         texts = [Text(each.request.prompt, each.ids) for each in generations]
         allowed = [None if each.constraint is None else each.constraint.allowed() for each in generations]
         uniforms = [uniform(s.seed, len(each.ids)) for s, each in zip(settings, generations, strict=True)]
-        ids_B, logprobs_B = sample(change_logits(logits_BV, settings, texts, allowed), settings, uniforms)
+        changed_BV = change_logits(logits_BV, settings, texts, allowed)
+        ids_B, logprobs_B = sample(changed_BV, settings, uniforms, best if changed_BV is logits_BV else None)
         ids, wanted = ids_B.tolist(), [each.request.alternatives for each in generations]
         of_model = token_logprobs(logits_BV, ids, wanted)
         for row, token, logprob, its_own in zip(rows, ids, logprobs_B.tolist(), of_model, strict=True):
@@ -273,7 +292,7 @@ def pad(rows: Sequence[Sequence[int]], value: int = 0) -> Tensor:
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
-def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
+def load_engine(path: Path, dtype: torch.dtype | None = None, limits: Limits | None = None) -> Engine:
     """An engine from a checkpoint folder, a folder of checkpoints, or a run (its most aligned stage's newest one).
 
     `dtype` None takes the format in which this machine is fastest.
@@ -282,7 +301,7 @@ def load_engine(path: Path, dtype: torch.dtype | None = None) -> Engine:
     if not checkpoint.tokenizer.exists():
         raise MissingError(f"{checkpoint.path} was imported without a tokenizer, so it cannot be given text.")
     model = load_model(checkpoint, dtype or fastest_dtype())
-    return Engine(model, BytePairTokenizer.load(checkpoint.tokenizer))
+    return Engine(model, BytePairTokenizer.load(checkpoint.tokenizer), limits)
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> LanguageModel:

@@ -116,3 +116,14 @@ class Completion:
     logprobs: tuple[float, ...]
     finish_reason: str  # "stop" or "length"
     token_logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many requests an engine computes, how many wait in it, the share of its blocks that are held, and how often
+    a request had to give its blocks up."""
+
+    running: int = 0
+    waiting: int = 0
+    cache_usage: float = 0.0
+    preemptions: int = 0

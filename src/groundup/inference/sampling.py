@@ -73,15 +73,42 @@ def uniform(seed: int, position: int) -> float:
     return (derive_seed("sample", seed, position) >> 10) / 2**53
 
 
-def sample(logits_BV: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
+class Best(NamedTuple):
+    """The likeliest token of each row and its log-probability."""
+
+    ids_B: Tensor
+    logprobs_B: Tensor
+
+
+def best_of(logits_BV: Tensor) -> Best:
+    """What greedy decoding takes."""
+    ids_B = logits_BV.argmax(dim=-1)
+    largest_B1 = logits_BV.gather(-1, ids_B[:, None])
+    return Best(ids_B, -(logits_BV - largest_B1).exp().sum(dim=-1).log())
+
+
+def sample(
+    logits_BV: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float], best: Best | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw one token a row; returns ids (B,) and log-probabilities (B,) under the temperature, before any filter.
 
-    At temperature 0 the largest logit wins and its log-probability is that at temperature 1.
+    At temperature 0 the largest logit wins and its log-probability is that at temperature 1; `best` are those, if they
+    are known.
     """
-    logprobs_BV, probabilities_BV, greedy_B = distributions(logits_BV, settings)
-    ids_B = logits_BV.argmax(dim=-1)
-    if any(s.temperature > 0 for s in settings):  # the sums in fp64 are what is slow here
-        ids_B = torch.where(greedy_B, ids_B, draw(probabilities_BV, uniforms))
+    drawn = [row for row, each in enumerate(settings) if each.temperature > 0]
+    if len(drawn) == len(settings):
+        return _drawn(logits_BV, settings, uniforms)
+    ids_B, logprobs_B = best_of(logits_BV.float()) if best is None else best
+    if drawn:
+        ids_B, logprobs_B = ids_B.clone(), logprobs_B.clone()
+        chosen = [settings[row] for row in drawn], [uniforms[row] for row in drawn]
+        ids_B[drawn], logprobs_B[drawn] = _drawn(logits_BV[drawn], *chosen)
+    return ids_B, logprobs_B
+
+
+def _drawn(logits_BV: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
+    logprobs_BV, probabilities_BV, _ = distributions(logits_BV, settings)
+    ids_B = draw(probabilities_BV, uniforms)
     return ids_B, logprobs_BV.gather(-1, ids_B[:, None])[:, 0]
 
 

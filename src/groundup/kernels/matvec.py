@@ -4,17 +4,17 @@ A matrix product (GEMM) is made to reuse what it has read for many rows. With fe
 memory's rate, because it first packs it into tiles. What a compiler makes of "multiply, then sum" over a row of the
 weight reads it in order, once, converting it to fp32 on the way, so a weight of fewer bits is read in less time:
 
-    y_no = Σ_g s_og Σ_j q_ogj x_ngj          q the weight's numbers in G groups along its row, s their scales
+    y_no = Σ_i w_oi x_ni
 
 With more rows than one, each has a sum of its own in the same loop, so what was read and converted serves all of them.
 
 All of this is slow unless it is compiled, so it stands only in functions that are (`inference/decode_step.py`), inside
 `multiply_and_sum`. How many rows are few, a measurement says.
 
-Shapes: N rows, I in, O out, G groups, J columns of a group.
+Shapes: N rows, I in, O out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -49,7 +49,10 @@ def few(x: Tensor) -> bool:
 
 def vector_product(x: Tensor, weight_OI: Tensor) -> Tensor:
     """x Wᵀ, from (..., I) to (..., O), by multiply-and-sum in fp32."""
-    y_NO = scaled_sums([written_down(x)[:, None]], [weight_OI[:, None]])
+    rows = written_down(x)
+    y_NO = by_halves(
+        len(weight_OI), lambda part: torch.stack([(weight_OI[part].float() * x_I).sum(-1) for x_I in rows])
+    )
     return y_NO.to(x.dtype).view(*x.shape[:-1], -1)
 
 
@@ -60,29 +63,10 @@ def written_down(x: Tensor) -> Tensor:
     return x_NI.as_strided(x_NI.shape, (x_NI.shape[1], 1))
 
 
-def scaled_sums(
-    x: Sequence[Tensor],
-    weight: Sequence[Tensor],
-    scales_OG: Tensor | None = None,
-    zeros_NG: Tensor | None = None,
-) -> Tensor:
-    """Σ_g s_og (Σ_p Σ_j w_p,ogj x_p,ngj - z_ng) as (N, O), fp32, from parts (N, G, J) of x and (O, G, J) of the weight.
-
-    Without scales they are 1, and without zeros z is 0. Where additions are what is waited for, as with small numbers
-    that are read fast, a weight in several parts has fewer of them in a row.
-    """
-    sums = []
-    for number, row in enumerate(zip(*x, strict=True)):  # no broadcast: the rows' sums become one loop over the weight
-        products = [w_OGJ.float() * x_GJ for w_OGJ, x_GJ in zip(weight, row, strict=True)]
-        y_OG = pairwise_sum(products).sum(dim=-1)
-        y_OG = y_OG if zeros_NG is None else y_OG - zeros_NG[number]
-        sums.append((y_OG if scales_OG is None else y_OG * scales_OG).sum(dim=-1))
-    return torch.stack(sums)
-
-
-def pairwise_sum(terms: Sequence[Tensor]) -> Tensor:
-    """(a + b) + (c + d), whose halves do not wait for each other."""
-    if len(terms) == 1:
-        return terms[0]
-    half = len(terms) // 2
-    return pairwise_sum(terms[:half]) + pairwise_sum(terms[half:])
+def by_halves(num_rows: int, product: Callable[[slice], Tensor]) -> Tensor:
+    """(N, O) from the products (N, O / 2) with the upper and the lower rows of a weight. The compiler makes one loop of
+    both: it reads two rows at the same time, so that their sums do not wait for each other (one addition must have
+    ended before the next to the same sum begins), and x once for both."""
+    half = num_rows // 2
+    parts = [slice(half), slice(half, 2 * half), *([slice(2 * half, None)] if num_rows % 2 else [])]
+    return torch.cat([product(part) for part in parts], dim=-1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from groundup.kernels import matvec
+from groundup.kernels import matvec, packed_product
 from groundup.kernels.float8 import weight_product
 
 
@@ -19,6 +19,8 @@ def affine(x: Tensor, weight_OI: Tensor | nn.Module, bias_O: Tensor | None = Non
         y = weight_OI(x)
     elif matvec.few(x):
         y = matvec.vector_product(x, weight_OI)
+    elif packed_product.packs(weight_OI):
+        y = packed_product.packed_product(x.flatten(0, -2), weight_OI).unflatten(0, x.shape[:-1])
     else:
         y = weight_product(x, weight_OI.mT)
     return y if bias_O is None else y + bias_O

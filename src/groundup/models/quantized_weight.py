@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from groundup.kernels import matvec
 
 LARGEST, ZERO = 127, 8  # of 8 bits; what stands for 0 in 4 bits
-PARTS = 4  # of a row of 8 bits: 131 against 160 µs for 2,048 rows of 768, one thread
 
 
 class QuantizedWeight(nn.Module):
@@ -54,13 +53,31 @@ class QuantizedWeight(nn.Module):
         return x @ restore(self.values_OV, self.scales_OG).to(x.dtype).mT
 
     def _product_of_few(self, x_NI: Tensor) -> Tensor:
-        groups = self.scales_OG.shape[-1]
-        x_NGJ, stored_OGV = x_NI.unflatten(-1, (groups, -1)), self.values_OV.unflatten(-1, (groups, -1))
         if self.values_OV.dtype == torch.int8:
-            parts = PARTS if x_NGJ.shape[-1] % PARTS == 0 else 1
-            return matvec.scaled_sums(x_NGJ.chunk(parts, -1), stored_OGV.chunk(parts, -1), self.scales_OG)
-        zeros_NG = ZERO * x_NGJ.sum(dim=-1)  # taken off a group's sum instead of each of its numbers
-        return matvec.scaled_sums(x_NGJ.chunk(2, -1), [stored_OGV & 15, stored_OGV >> 4], self.scales_OG, zeros_NG)
+            return matvec.by_halves(len(self.values_OV), lambda part: self._product_of_bytes(x_NI, part))
+        sums_NG = matvec.written_down(ZERO * x_NI.unflatten(-1, (self.scales_OG.shape[-1], -1)).sum(dim=-1))
+        return matvec.by_halves(len(self.values_OV), lambda part: self._product_of_pairs(x_NI, sums_NG, part))
+
+    def _product_of_bytes(self, x_NI: Tensor, part: slice) -> Tensor:
+        scales_OG = self.scales_OG[part]
+        values_OGJ = self.values_OV[part].float().unflatten(-1, (scales_OG.shape[-1], -1))
+        x_NGJ = x_NI.unflatten(-1, values_OGJ.shape[1:])
+        if scales_OG.shape[-1] == 1:
+            return torch.stack([(values_OGJ * x_GJ).sum(dim=(-2, -1)) * scales_OG[:, 0] for x_GJ in x_NGJ])
+        return torch.stack([(values_OGJ * x_GJ * scales_OG[..., None]).sum(dim=(-2, -1)) for x_GJ in x_NGJ])
+
+    def _product_of_pairs(self, x_NI: Tensor, sums_NG: Tensor, part: slice) -> Tensor:
+        """Of 4 bits, in 32 bits, as a processor cannot shift bytes. 8 Σ x is taken off a group's sum, which is less
+        work than 8 off each number."""
+        scales_OG = self.scales_OG[part]
+        pairs_OGV = self.values_OV[part].int().unflatten(-1, (scales_OG.shape[-1], -1))
+        low_OGV, high_OGV = (pairs_OGV & 15).float(), (pairs_OGV >> 4).float()
+        rows = []
+        for x_I, sums_G in zip(x_NI, sums_NG, strict=True):
+            low_GV, high_GV = x_I.unflatten(-1, (scales_OG.shape[-1], -1)).chunk(2, dim=-1)
+            scaled_OGV = (low_OGV * low_GV + high_OGV * high_GV) * scales_OG[..., None]
+            rows.append(scaled_OGV.sum(dim=(-2, -1)) - (scales_OG * sums_G).sum(dim=-1))
+        return torch.stack(rows)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         restored = restore(self.values_OV[rows], self.scales_OG[rows])
@@ -93,8 +110,8 @@ class QuantizedWeight(nn.Module):
 
 
 def dense(weight: Tensor | QuantizedWeight) -> Tensor:
-    """The weight as a tensor."""
-    return weight.restored() if isinstance(weight, QuantizedWeight) else weight
+    """The weight as a tensor, in the model's format."""
+    return weight.restored().to(weight.dtype) if isinstance(weight, QuantizedWeight) else weight
 
 
 def quantize(weight_OI: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
