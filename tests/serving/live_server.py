@@ -9,15 +9,15 @@ from contextlib import contextmanager
 import uvicorn
 from scripted_engine import ScriptedEngine
 
-from groundup.serving.app import create_app
+from groundup.serving.app import AppOptions, create_app
 
 MODEL = "scripted"
 
 
 @contextmanager
-def live(engine: ScriptedEngine, **options: int) -> Iterator[str]:
+def live(engine: ScriptedEngine, **options: object) -> Iterator[str]:
     """Serve while the block runs; yields the URL."""
-    app = create_app(engine, MODEL, **options)
+    app = create_app({MODEL: engine}, AppOptions(**options))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -26,9 +26,9 @@ def live(engine: ScriptedEngine, **options: int) -> Iterator[str]:
             wait_until(lambda: server.started)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            app.state.worker.refuse()
+            app.state.workers[MODEL].stop()
             server.should_exit = True
-            if engine.gate is not None:
+            if getattr(engine, "gate", None) is not None:
                 engine.gate.release(1000)
             thread.join()
 

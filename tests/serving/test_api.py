@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_engine import SPECIALS, ByteTokenizer, ScriptedEngine
 
-from groundup.serving.app import create_app
+from groundup.serving.app import AppOptions, create_app
 from groundup.serving.worker import GenerationWorker
 
 HELLO = [{"role": "user", "content": "hello"}]
 
 
 def open_client(engine, **options):
-    return TestClient(create_app(engine, "tiny", **options), raise_server_exceptions=False)
+    return TestClient(create_app({"tiny": engine}, AppOptions(**options)), raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_streamed_completions_of_several_prompts_carry_their_index(client):
     pieces = [(chunk["choices"][0]["index"], chunk["choices"][0]["text"]) for chunk in chunks]
     assert "".join(text for index, text in pieces if index == 0) == "<one>"
     assert "".join(text for index, text in pieces if index == 1) == "<two>"
-    assert [c["choices"][0]["index"] for c in chunks if c["choices"][0]["finish_reason"]] == [0, 1]
+    assert [c["choices"][0]["index"] for c in chunks if c["choices"][0]["finish_reason"]] == [0, 1]  # side by side
 
 
 def test_fields_reach_the_engine(client, engine):
@@ -159,12 +159,42 @@ def test_special_tokens_in_text_stay_text(client, engine):
         ("chat/completions", {"messages": HELLO, "top_p": 0}, "top_p", "above 0"),
         ("chat/completions", {"messages": HELLO, "top_k": -2}, "top_k", "0 (off)"),
         ("chat/completions", {"messages": HELLO, "max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
-        ("chat/completions", {"messages": HELLO, "n": 2}, "n", "n=1"),
+        ("chat/completions", {"messages": HELLO, "n": 129}, "n", "less than or equal to 128"),
+        ("chat/completions", {"messages": HELLO, "n": 0}, "n", "greater than or equal to 1"),
+        ("chat/completions", {"messages": HELLO, "min_p": 2}, "min_p", "between"),
+        ("chat/completions", {"messages": HELLO, "repetition_penalty": 0}, "repetition_penalty", "above 0"),
+        ("chat/completions", {"messages": HELLO, "presence_penalty": 1e9}, "presence_penalty", "between"),
+        ("chat/completions", {"messages": HELLO, "logit_bias": {"x": 1}}, "logit_bias", "no token id"),
+        ("chat/completions", {"messages": HELLO, "logit_bias": {"9999": 1}}, "logit_bias", "outside the vocabulary"),
+        ("chat/completions", {"messages": HELLO, "logit_bias": {"65": 1e9}}, "logit_bias", "between"),
+        ("chat/completions", {"messages": HELLO, "stop_token_ids": [999]}, "stop_token_ids", "outside the vocabulary"),
         ("chat/completions", {"messages": HELLO, "stop": 5}, "stop", "list of strings"),
         ("chat/completions", {"messages": HELLO, "stop": ["x"] * 17}, "stop", "at most 16"),
         ("chat/completions", {"messages": HELLO, "stream": "yes"}, "stream", "boolean"),
         ("chat/completions", {"messages": HELLO, "seed": 2**63}, "seed", "less than"),
-        ("chat/completions", {"messages": HELLO, "logprobs": True}, None, "not served"),
+        ("chat/completions", {"messages": HELLO, "logprobs": 1}, "logprobs", "boolean"),
+        ("chat/completions", {"messages": HELLO, "top_logprobs": 2}, None, "logprobs to be true"),
+        ("chat/completions", {"messages": HELLO, "logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+        ("chat/completions", {"messages": HELLO, "tools": [{"type": "function"}]}, None, "tools is not served"),
+        ("chat/completions", {"messages": HELLO, "best_of": 2}, None, "best_of is not served"),
+        ("chat/completions", {"messages": HELLO, "response_format": {"type": "xml"}}, "response_format", "json_object"),
+        (
+            "chat/completions",
+            {"messages": HELLO, "response_format": {"type": "json_schema"}},
+            "response_format",
+            "needs",
+        ),
+        ("chat/completions", {"messages": HELLO, "guided_regex": "[0-"}, "guided_regex", "unclosed"),
+        ("chat/completions", {"messages": HELLO, "guided_json": {"type": 5}}, "guided_json", "type"),
+        ("chat/completions", {"messages": HELLO, "guided_json": "not json"}, "guided_json", "cannot be followed"),
+        ("chat/completions", {"messages": HELLO, "guided_choice": []}, "guided_choice", "at least 1"),
+        ("completions", {"prompt": "a", "guided_regex": "a", "guided_choice": ["b"]}, None, "both given"),
+        (
+            "completions",
+            {"prompt": "a", "structured_outputs": {"regex": "a", "choice": ["b"]}},
+            "structured_outputs",
+            "m",
+        ),
         ("completions", {}, "prompt", "required"),
         ("completions", {"prompt": []}, "prompt", "token ids"),
         ("completions", {"prompt": [[]]}, "prompt", "token ids"),
@@ -173,14 +203,19 @@ def test_special_tokens_in_text_stay_text(client, engine):
         ("completions", {"prompt": [260]}, "prompt", "outside the vocabulary"),
         ("completions", {"prompt": [-1]}, "prompt", "outside the vocabulary"),
         ("completions", {"prompt": ["a"] * 65}, "prompt", "at most 64"),
-        ("completions", {"prompt": "a", "echo": True}, None, "echo is not served"),
-        ("completions", {"prompt": "a", "logprobs": 0}, None, "logprobs is not served"),
+        ("completions", {"prompt": "a", "max_tokens": 0}, None, "needs echo"),
+        ("completions", {"prompt": "a", "max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
+        ("completions", {"prompt": "a", "logprobs": 21}, "logprobs", "less than or equal to 20"),
+        ("completions", {"prompt": ["a"] * 3, "n": 50}, None, "150 choices"),
+        ("tokenize", {}, None, "one of prompt and messages"),
+        ("detokenize", {"tokens": [260]}, "tokens", "outside the vocabulary"),
         ("completions", {"prompt": "a", "suffix": "b"}, None, "suffix is not served"),
-        ("completions", {"prompt": "a", "best_of": 3}, None, "only 1"),
+        ("completions", {"prompt": "a", "best_of": 3}, None, "best_of is not served"),
+        ("completions", {"prompt": "a", "use_beam_search": True}, None, "use_beam_search is not served"),
     ],
 )
 def test_wrong_bodies_are_named(client, engine, path, body, param, words):
-    response = client.post(f"/v1/{path}", json=body)
+    response = client.post(f"/v1/{path}" if "completions" in path else f"/{path}", json=body)
     assert response.status_code == 400
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -211,7 +246,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
-NAMES = "messages prompt temperature top_p top_k seed stop stream stream_options n max_tokens tools user logit_bias"
+NAMES = """messages prompt temperature top_p top_k min_p seed stop stream stream_options n max_tokens tools user echo
+logprobs top_logprobs logit_bias response_format structured_outputs guided_json guided_regex guided_choice best_of
+presence_penalty stop_token_ids ignore_eos"""
 
 
 @settings(max_examples=40, deadline=None)
@@ -225,7 +262,16 @@ def test_no_body_makes_the_server_fail(extra):
 
 
 def test_unknown_fields_are_ignored(client):
-    body = {"messages": HELLO, "frequency_penalty": 0.5, "user": "me", "metadata": {"a": 1}, "wrong": [1]}
+    body = {
+        "messages": HELLO,
+        "frequency_penalty": 0.5,
+        "user": "me",
+        "metadata": {"a": 1},
+        "wrong": [1],
+        "best_of": 1,
+        "suffix": None,
+        "tools": [],
+    }
     assert client.post("/v1/chat/completions", json=body).status_code == 200
 
 
@@ -302,12 +348,13 @@ def test_information(client, engine):
     listed = client.get("/v1/models").json()
     assert [model["id"] for model in listed["data"]] == ["tiny"]
     assert client.get("/v1/models/tiny").json()["context_length"] == engine.context_length
-    assert client.get("/health").json() == {"status": "ok", "model": "tiny", "running": 0, "waiting": 0}
-    assert client.get("/").json()["model"] == "tiny"
+    idle = {"running": 0, "waiting": 0}
+    assert client.get("/health").json() == {"status": "ok", **idle, "models": {"tiny": idle}}
+    assert client.get("/").json()["models"] == ["tiny"]
 
 
 def test_home_leads_to_the_page_once_there_is_one(engine):
-    app = create_app(engine, "tiny")
+    app = create_app({"tiny": engine})
     app.state.home = "/somewhere"
     response = TestClient(app).get("/", follow_redirects=False)
     assert (response.status_code, response.headers["location"]) == (307, "/somewhere")
@@ -342,9 +389,11 @@ def test_openapi_document(client):
 
 
 def test_a_stopping_server_refuses_new_requests(engine):
-    app = create_app(engine, "tiny")
-    worker: GenerationWorker = app.state.worker
+    app = create_app({"tiny": engine})
+    worker: GenerationWorker = app.state.workers["tiny"]
     worker.close()
-    response = TestClient(app).post("/v1/completions", json={"prompt": "x"})
-    assert response.status_code == 429
+    client = TestClient(app)
+    response = client.post("/v1/completions", json={"prompt": "x"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert "stopping" in response.json()["error"]["message"]
+    assert (client.get("/health").status_code, client.get("/health").json()["status"]) == (503, "stopping")

@@ -86,7 +86,7 @@ def test_eight_clients_at_once_each_get_their_own_answer():
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(ask, words)) == [word.upper() for word in words]
-    assert engine.most_open_streams == 1
+    assert engine.most_running > 1
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -109,7 +109,7 @@ def test_a_client_that_leaves_cancels_its_generation(stream):
 
 
 def test_a_full_line_is_429_and_frees_when_a_waiting_client_leaves():
-    engine = ScriptedEngine(script=lambda _: "x", gate=threading.Semaphore(0))
+    engine = ScriptedEngine(script=lambda _: "x", gate=threading.Semaphore(0), max_running=1)
     with live(engine, max_waiting=1) as url, ThreadPoolExecutor(2) as pool:
         post = f"{url}/v1/completions"
         first = pool.submit(httpx.post, post, json={"prompt": "a"})
@@ -120,7 +120,7 @@ def test_a_full_line_is_429_and_frees_when_a_waiting_client_leaves():
         second = pool.submit(httpx.post, post, json={"prompt": "c"})
         wait_until(lambda: httpx.get(f"{url}/health").json()["waiting"] == 1)
         refused = httpx.post(post, json={"prompt": "d"})
-        assert refused.status_code == 429
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert refused.json()["error"]["type"] == "rate_limit_error"
         engine.gate.release(10)
         assert [first.result().status_code, second.result().status_code] == [200, 200]

@@ -14,11 +14,22 @@ import pytest
 
 from groundup.cli.main import main
 from groundup.core.errors import ConfigError, OutputError
-from groundup.stages.serve import ServeConfig, model_name, open_port
+from groundup.serving.app import AppOptions
+from groundup.stages.serve import ServeConfig, model_names, open_port
 from groundup.tokenization.bpe import BytePairTokenizer
 from groundup.tokenization.chat import SPECIAL_TOKENS
 
 SCRIPTED_SERVER = Path(__file__).parents[1] / "web" / "chat_server.py"
+KILLABLE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from scripted_engine import ScriptedEngine
+from groundup.stages.serve import ServeConfig, open_port, serve_engines
+config = ServeConfig(port=int(sys.argv[1]))
+with open_port(config.host, config.port) as listener:
+    engine = ScriptedEngine(script=lambda _: "x" * 100, delay_seconds=0.05)
+    serve_engines({{"scripted": engine}}, listener, config, lambda url, *_: print(url, flush=True))
+"""
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {
     "OMP_NUM_THREADS": "1"
 }
@@ -60,8 +71,11 @@ def test_port_zero_is_any_free_port():
         ({"port": 70_000}, "port is 70000"),
         ({"port": -1}, "port is -1"),
         ({"host": ""}, "host is empty"),
-        ({"max_waiting": 0}, "max_waiting is 0"),
-        ({"max_body_bytes": 10}, "max_body_bytes is 10"),
+        ({"finish_seconds": -1}, "finish_seconds is -1"),
+        ({"app": AppOptions(max_waiting=0)}, "max_waiting is 0"),
+        ({"app": AppOptions(max_body_bytes=10)}, "max_body_bytes is 10"),
+        ({"app": AppOptions(api_keys=("",))}, "API key is empty"),
+        ({"app": AppOptions(cors_origins=("example.org",))}, "'example.org' is none"),
     ],
 )
 def test_wrong_settings(wrong, words):
@@ -70,29 +84,72 @@ def test_wrong_settings(wrong, words):
 
 
 def test_names_for_clients():
-    assert model_name(Path("runs/quickstart")) == "quickstart"
-    assert model_name(Path("runs/q/sft/checkpoints/step_00000400")) == "sft-step_00000400"
+    paths = [Path("runs/quickstart"), Path("runs/q/sft/checkpoints/step_00000400")]
+    assert model_names(paths) == ["quickstart", "sft-step_00000400"]
+    assert model_names(paths, ["a", "b"]) == ["a", "b"]
+    for wrong, names, words in (
+        (paths, ["a"], "2 models and 1 names"),
+        (paths, ["a", "a"], "are called 'a'"),
+        ([paths[0], Path("other/quickstart")], [], "are called 'quickstart'"),
+        ([], [], "no model to serve"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            model_names(wrong, names)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_stream_ends_the_server_cleanly(number):
-    command = [sys.executable, str(SCRIPTED_SERVER), "x" * 400, "0.02"]
+def stopped_while_streaming(seconds_to_finish, signals, tokens):
+    """Send signals to a server in the middle of a stream of so many tokens, 20 ms each: what it still sent, how long it
+    lived, and how it ended."""
+    command = [sys.executable, str(SCRIPTED_SERVER), "x" * tokens, "0.02", str(seconds_to_finish)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as server:
         try:
             url = server.stdout.readline().strip().removesuffix("/studio/chat")
-            body = {"prompt": "x", "max_tokens": 400, "stream": True}
+            body = {"prompt": "x", "max_tokens": tokens, "stream": True}
             with httpx.stream("POST", f"{url}/v1/completions", json=body) as response:
                 lines = response.iter_lines()
                 next(lines)
                 start = time.monotonic()
-                server.send_signal(number)
-                assert "data: [DONE]" not in list(lines)
-            output, errors = server.communicate(timeout=10)
+                for number in signals:
+                    server.send_signal(number)
+                    time.sleep(0.3)
+                rest = [line for line in lines if line]
+            output, errors = server.communicate(timeout=20)
         finally:
             server.kill()
-    assert time.monotonic() - start < 5
     assert (server.returncode, output, errors) == (0, "ended\n", "")
+    return rest, time.monotonic() - start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_answers_finish_for_a_while(number):
+    rest, _ = stopped_while_streaming(20, [number], tokens=60)
+    assert rest[-1] == "data: [DONE]"
+    assert "".join(json.loads(line[6:])["choices"][0]["text"] for line in rest[:-1]) == "x" * 59
+
+
+@pytest.mark.parametrize(("seconds_to_finish", "signals"), [(0.2, [signal.SIGTERM]), (60, [signal.SIGINT] * 2)])
+def test_answers_that_take_too_long_are_cut_and_so_they_are_by_a_second_signal(seconds_to_finish, signals):
+    rest, seconds = stopped_while_streaming(seconds_to_finish, signals, tokens=400)
+    assert "data: [DONE]" not in rest
+    assert json.loads(rest[-1][6:])["error"]["type"] == "server_error"
+    assert seconds < 6
+
+
+def test_a_server_that_was_killed_starts_again_on_the_same_port():
+    command = [sys.executable, "-c", KILLABLE]
+    pipes = {"stdout": subprocess.PIPE, "text": True}
+    port = "0"
+    for _ in range(2):
+        with subprocess.Popen([*command, port], env=ENVIRONMENT, **pipes) as server:
+            url = server.stdout.readline().strip()
+            assert port in ("0", url.rpartition(":")[2])
+            port = url.rpartition(":")[2]
+            body = {"prompt": "x", "stream": True}
+            with httpx.stream("POST", f"{url}/v1/completions", json=body) as response:
+                assert next(response.iter_lines()).startswith("data: ")
+                server.send_signal(signal.SIGKILL)
+            assert server.wait(timeout=10) == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A program for the browser tests: the chat page and the API on a scripted engine. Prints the page's URL when it is up.
 
-usage: chat_server.py SCRIPT SECONDS_PER_TOKEN
+usage: chat_server.py SCRIPT SECONDS_PER_TOKEN [SECONDS_TO_FINISH]
 """
 
 import sys
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
 from scripted_engine import ScriptedEngine
 
-from groundup.stages.serve import ServeConfig, open_port, serve_engine
+from groundup.stages.serve import ServeConfig, open_port, serve_engines
 
 
 def say(line: str) -> None:
@@ -21,7 +21,7 @@ def say(line: str) -> None:
 if __name__ == "__main__":
     words, delay = sys.argv[1], float(sys.argv[2])
     engine = ScriptedEngine(script=lambda _: words, delay_seconds=delay)
-    config = ServeConfig(port=0)
+    config = ServeConfig(port=0, finish_seconds=float(sys.argv[3]) if len(sys.argv) > 3 else 1.0)
     with open_port(config.host, config.port) as listener:
-        serve_engine(engine, "scripted", listener, config, lambda url, page, _: say(url + page))
+        serve_engines({"scripted": engine}, listener, config, lambda url, page, _: say(url + page))
     say("ended")

@@ -42,6 +42,7 @@ VERBS = {
     "generate": "continue a prompt",
     "chat": "talk to a model in the terminal",
     "serve": "OpenAI-compatible API and chat page",
+    "bench-serve": "latency and throughput of a server against its clients",
     "account": "parameters, FLOPs, memory, time and money of a decoder",
     "account corpus": "time, money and storage of a corpus from a whole crawl",
     "import": "a model of another program as a checkpoint",

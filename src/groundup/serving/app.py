@@ -1,207 +1,171 @@
-"""The HTTP API: OpenAI-compatible chat and text completions, whole or as server-sent events.
+"""The HTTP API: OpenAI-compatible chat and text completions, whole or as server-sent events, of one model or several.
 
-A request is checked and joins the line before the first byte is answered, so every error has its proper status. A
-client that goes away cancels its generation: the event stream when its connection closes, a whole answer by a task that
-listens for the disconnect. Sources: the public OpenAI API reference; server-sent events, WHATWG HTML, section 9.2.
+A request is checked and joins its model's line before the first byte is answered, so every error has its proper status.
+Sources: the public OpenAI API reference; vLLM's OpenAI-compatible server for `/tokenize`, `/detokenize`,
+`/tokenizer_info`, `/health` and `/metrics`.
 """
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
 
 from groundup import __version__
-from groundup.core.errors import GroundupError
-from groundup.core.logging import get_logger
-from groundup.inference import requests as inference
+from groundup.serving.access import ApiKeys
+from groundup.serving.answers import answer
 from groundup.serving.body_limit import BodyLimit
 from groundup.serving.errors import ApiError, ErrorBody, bad_request, error_body
 from groundup.serving.generator import TextGenerator
-from groundup.serving.prompts import chat_requests, completion_requests
-from groundup.serving.protocol import ChatBody, CompletionBody, Reply, Usage
-from groundup.serving.worker import MAX_WAITING, BusyError, GenerationWorker, Job
-
-logger = get_logger(__name__)
+from groundup.serving.metrics import CONTENT_TYPE, Measurements, SharedMetrics
+from groundup.serving.prompts import chat_question, completion_question
+from groundup.serving.protocol import ChatBody, CompletionBody, DetokenizeBody, TokenizeBody
+from groundup.serving.replies import Reply
+from groundup.serving.tokens import detokenized, tokenized, tokenizer_info
+from groundup.serving.worker import MAX_WAITING, GenerationWorker
 
 MAX_BODY_BYTES = 1_000_000
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 404, 413, 429, 500)}
+STATUSES = (400, 401, 404, 413, 429, 500, 503)
+ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in STATUSES}
 
 
-def create_app(
-    engine: TextGenerator,
-    model_name: str,
-    *,
-    max_waiting: int = MAX_WAITING,
-    max_body_bytes: int = MAX_BODY_BYTES,
-) -> FastAPI:
-    """The API for one model. `app.state.worker` is the line in front of it, which the chat page joins too.
+@dataclass(frozen=True)
+class AppOptions:
+    """What is accepted, and from whom: without keys from everybody, and from no page of another origin."""
 
-    `app.state.home`, when set to a path, is where `GET /` leads.
+    max_waiting: int = MAX_WAITING
+    max_body_bytes: int = MAX_BODY_BYTES
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+
+
+def create_app(models: Mapping[str, TextGenerator], options: AppOptions | None = None) -> FastAPI:
+    """The API for models by name; the first answers who names none.
+
+    `app.state.workers` are the lines in front of them, which the chat page joins too; `app.state.home`, when set to a
+    path, is where `GET /` leads.
     """
-    worker = GenerationWorker(engine, max_waiting)
+    options = options or AppOptions()
+    metrics = SharedMetrics()
+    workers = {
+        name: GenerationWorker(generator, options.max_waiting, Measurements(name, metrics))
+        for name, generator in models.items()
+    }
+    metrics.watch(workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(worker.close)
+        await asyncio.gather(*(asyncio.to_thread(worker.close) for worker in workers.values()))
 
     app = FastAPI(title="groundup", version=__version__, lifespan=lifespan, responses=ERRORS, docs_url=None)
-    app.state.worker = worker
+    app.state.workers = workers
     app.state.home = None
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=options.max_body_bytes)
+    app.add_middleware(ApiKeys, keys=options.api_keys)
+    if options.cors_origins:  # outermost: a browser asks whether it may ask without a key
+        origins = list(options.cors_origins)
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     _add_error_handlers(app)
-    _add_information(app, worker, model_name)
+    _add_information(app, workers, metrics)
+    _add_tokens(app, workers)
+    _add_completions(app, workers)
+    return app
 
+
+def _add_completions(app: FastAPI, workers: Mapping[str, GenerationWorker]) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(body: ChatBody, request: Request) -> Any:  # noqa: ANN401 - JSON or a stream
         """Answer a conversation."""
-        _require_model(body.model, model_name)
-        return await _answer(request, body, worker, chat_requests(body, engine), Reply(model_name, chat=True))
+        name, worker = _chosen(workers, body.model)
+        question = await asyncio.to_thread(chat_question, body, worker.generator)  # reading a long text takes a while
+        reply = Reply(name, chat=True)
+        return await answer(request, question, worker, reply, stream=bool(body.stream), usage=body.include_usage)
 
     @app.post("/v1/completions")
     async def completions(body: CompletionBody, request: Request) -> Any:  # noqa: ANN401
         """Continue a text, token ids, or each of several."""
-        _require_model(body.model, model_name)
-        return await _answer(request, body, worker, completion_requests(body, engine), Reply(model_name, chat=False))
+        name, worker = _chosen(workers, body.model)
+        question = await asyncio.to_thread(completion_question, body, worker.generator)
+        reply = Reply(name, chat=False)
+        return await answer(request, question, worker, reply, stream=bool(body.stream), usage=body.include_usage)
 
-    return app
+
+def _add_tokens(app: FastAPI, workers: Mapping[str, GenerationWorker]) -> None:
+    @app.post("/tokenize")
+    async def tokenize(body: TokenizeBody) -> dict[str, Any]:
+        """The token ids of a text or a conversation."""
+        return await asyncio.to_thread(tokenized, body, _chosen(workers, body.model)[1].generator)
+
+    @app.post("/detokenize")
+    async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
+        """The text of token ids."""
+        return await asyncio.to_thread(detokenized, body, _chosen(workers, body.model)[1].generator)
+
+    @app.get("/tokenizer_info")
+    async def information() -> dict[str, Any]:
+        """What the first model's tokenizer calls its special tokens."""
+        return tokenizer_info(_chosen(workers, None)[1].generator)
 
 
-def _add_information(app: FastAPI, worker: GenerationWorker, model_name: str) -> None:
-    model = {"id": model_name, "object": "model", "created": Reply(model_name, chat=True).created}
-    model |= {"owned_by": "groundup", "context_length": worker.generator.context_length}
+def _add_information(app: FastAPI, workers: Mapping[str, GenerationWorker], metrics: SharedMetrics) -> None:
+    models: dict[str, dict[str, Any]] = {}
+    for name, worker in workers.items():
+        length = worker.generator.context_length
+        models[name] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "groundup"}
+        models[name] |= {"max_model_len": length, "context_length": length}
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        """The served model, as a list of one."""
-        return {"object": "list", "data": [model]}
+        """The served models."""
+        return {"object": "list", "data": list(models.values())}
 
     @app.get("/v1/models/{name:path}")
     async def get_model(name: str) -> dict[str, Any]:
-        """The served model by name."""
-        _require_model(name, model_name)
-        return model
+        """A served model by name."""
+        return models[_chosen(workers, name)[0]]
 
     @app.get("/health")
-    async def health() -> dict[str, Any]:
-        """Whether the server answers, and how long its line is."""
-        return {"status": "ok", "model": model_name, **worker.load}
+    async def health() -> JSONResponse:
+        """Whether the server takes requests, and how many run and wait."""
+        stopping = any(worker.stopping for worker in workers.values())
+        loads = {name: worker.load for name, worker in workers.items()}
+        totals = {key: sum(load[key] for load in loads.values()) for key in ("running", "waiting")}
+        body = {"status": "stopping" if stopping else "ok", **totals, "models": loads}
+        return JSONResponse(body, 503 if stopping else 200)
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        """Counts and latencies in Prometheus' text format."""
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     @app.get("/", include_in_schema=False, response_model=None)
-    async def root() -> RedirectResponse | dict[str, str]:
+    async def root() -> RedirectResponse | dict[str, Any]:
         if app.state.home:
             return RedirectResponse(app.state.home)
-        return {"model": model_name, "api": "/v1/chat/completions", "description": "/openapi.json"}
+        return {"models": list(workers), "api": "/v1/chat/completions", "description": "/openapi.json"}
 
 
-def _require_model(asked: str | None, served: str) -> None:
-    if asked is not None and asked != served:
-        message = f"There is no model {asked!r} here; this server has {served!r}."
+def _chosen(workers: Mapping[str, GenerationWorker], asked: str | None) -> tuple[str, GenerationWorker]:
+    name = next(iter(workers)) if asked is None else asked
+    if name not in workers:
+        served = ", ".join(repr(each) for each in workers)
+        message = f"There is no model {name!r:.100} here; this server has {served}."
         raise ApiError(404, message, param="model", code="model_not_found")
-
-
-async def _answer(
-    request: Request,
-    body: ChatBody | CompletionBody,
-    worker: GenerationWorker,
-    requests: Sequence[inference.Request],
-    reply: Reply,
-) -> JSONResponse | StreamingResponse:
-    try:
-        job = worker.submit(requests)
-    except BusyError as error:
-        raise ApiError(429, str(error), code="too_many_requests") from error
-    if body.stream:
-        return _EventStream(job, _events(job, reply, body.include_usage))
-    gone = asyncio.create_task(_cancel_when_gone(request, job))
-    try:
-        texts, reasons, usage = await _collect(job)
-    except GroundupError as error:
-        raise bad_request(str(error)) from error
-    finally:
-        gone.cancel()
-        job.cancel()
-    if not all(reasons):
-        raise ApiError(503, "The answer was cut off: the client left, or the server is stopping.")
-    return JSONResponse(reply.whole(texts, reasons, usage))
-
-
-async def _cancel_when_gone(request: Request, job: Job) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    job.cancel()
-
-
-async def _collect(job: Job) -> tuple[list[str], list[str], Usage]:
-    """Text and finish reason of each request; a reason is empty where the job was cancelled before its end."""
-    texts = [""] * len(job.requests)
-    reasons = [""] * len(job.requests)
-    count = 0
-    async for index, delta in job:
-        texts[index] += delta.text
-        reasons[index] = delta.finish_reason or ""
-        count += len(delta.ids)
-    return texts, reasons, Usage(_prompt_tokens(job), count)
-
-
-async def _events(job: Job, reply: Reply, include_usage: bool) -> AsyncIterator[str]:
-    """The server-sent events of a job: pieces, then the usage if asked for, then `[DONE]`."""
-    extra: dict[str, Any] = {"usage": None} if include_usage else {}
-    count = 0
-    try:
-        if reply.chat:
-            yield _event(reply.chunk(0, "", role=True) | extra)
-        async for index, delta in job:
-            count += len(delta.ids)
-            if delta.text:
-                yield _event(reply.chunk(index, delta.text) | extra)
-            if delta.finish_reason:
-                yield _event(reply.chunk(index, "", finish_reason=delta.finish_reason) | extra)
-    except Exception:
-        logger.exception("generation failed")
-        yield _event(error_body(500, "The model failed while it generated; the server's log says why."))
-        return
-    if job.cancelled:  # the server is stopping: no [DONE], so that the client knows that the answer is cut
-        return
-    if include_usage:
-        yield _event(reply.usage_chunk(Usage(_prompt_tokens(job), count)))
-    yield "data: [DONE]\n\n"
-
-
-class _EventStream(StreamingResponse):
-    """Server-sent events that cancel their job however the response ends, even before its first byte."""
-
-    def __init__(self, job: Job, events: AsyncIterator[str]) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self.job = job
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.job.cancel()
-
-
-def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
-
-
-def _prompt_tokens(job: Job) -> int:
-    return sum(len(request.prompt) for request in job.requests)
+    return name, workers[name]
 
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, error.status)
+        return JSONResponse(error.body, error.status, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -1,5 +1,6 @@
 """Errors in the shape that OpenAI clients parse: `{"error": {"message", "type", "param", "code"}}`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,9 +24,17 @@ class ErrorBody(BaseModel):
 class ApiError(Exception):
     """Ends a request with this status and body."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.headers = status, headers
         self.body = error_body(status, message, param=param, code=code)
 
 

@@ -3,22 +3,38 @@
 `groundup.inference.engine.Engine` fulfils this protocol; so does any object with these few attributes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Protocol
 
-from groundup.inference.requests import Delta, Request
+from groundup.inference.requests import Delta, Load, Request, TokenLogprob
+from groundup.inference.scheduler import Limits
 from groundup.tokenization.tokenizer import Tokenizer
 
 
 class TextGenerator(Protocol):
-    """Streams the continuation of a token prompt. It is only ever called from one thread at a time."""
+    """Continues many token prompts at once, a step at a time. The four methods are only ever called from one thread."""
+
+    limits: Limits
+    context_length: int
 
     @property
     def tokenizer(self) -> Tokenizer: ...
 
     @property
-    def context_length(self) -> int: ...
+    def load(self) -> Load: ...
 
-    def stream(self, request: Request) -> Iterator[Delta]:
-        """Yield pieces, the last with a finish reason; where the iterator has `close()`, that cancels."""
+    def add(self, request: Request) -> int:
+        """Take a request; the number by which the others know it."""
+        ...
+
+    def step(self) -> Sequence[tuple[int, Delta]]:
+        """What can be shown now of each request, the last piece of one with a finish reason."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Forget a request; harmless on one that has ended."""
+        ...
+
+    def prompt_logprobs(self, prompt: Sequence[int], alternatives: int) -> Sequence[TokenLogprob]:
+        """The model's log-probability of each token of a prompt but the first, with the likeliest others."""
         ...

@@ -1,45 +1,104 @@
-"""Bodies of the OpenAI-compatible endpoints, in and out.
+"""Bodies of the OpenAI-compatible endpoints that come in.
 
 Types are strict (the string "0.5" is not a temperature) and unknown fields are ignored, as clients send many. A known
-field that would change the answer and is not served (`n` above 1, `echo`, `logprobs`, `suffix`) is refused rather than
-ignored: a program that relies on it would go wrong without noticing.
-Source: the public OpenAI API reference (chat completions, completions, models).
+field that would change the answer and is not served (`best_of`, `suffix`, `tools`, ...) is refused rather than ignored:
+a program that relies on it would go wrong without noticing.
+Sources: the public OpenAI API reference (chat completions, completions); vLLM's reference of its OpenAI-compatible
+server for the fields behind it (`top_k`, `min_p`, `repetition_penalty`, `ignore_eos`, `stop_token_ids`,
+`structured_outputs`, `guided_*`).
 """
 
-import time
-import uuid
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import json
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_PROMPTS = 64
+MAX_CHOICES = 128  # prompts times n
 MAX_STOP_STRINGS = 16
+MAX_ALTERNATIVES = 20
 SEED_LIMIT = 2**63
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What all bodies share."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str | None = Field(None, description="A served model's name; the first one if it is left out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, data: Any) -> Any:  # noqa: ANN401
+        try:
+            json.dumps(data if isinstance(data, dict) else None, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # JSON can write half a pair of surrogates, which no answer could repeat
+            raise ValueError("the body holds text that is not valid Unicode, half of a surrogate pair") from error
+        except RecursionError as error:
+            raise ValueError("the body is nested too deeply") from error
+        return data
+
+
+class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
-class StreamOptions(_Body):
+class StreamOptions(_Part):
     """`include_usage` adds one last piece that has the token counts and no choice."""
 
     include_usage: bool | None = None
 
 
-class _SamplingBody(_Body):
+class NamedSchema(_Part):
+    """OpenAI's wrapping of a JSON schema."""
+
+    name: str | None = None
+    json_schema: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class ResponseFormat(_Part):
+    """What an answer looks like; `json_schema` needs the schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+
+class StructuredOutputs(_Part):
+    """vLLM's way to say what an answer looks like; one of them."""
+
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
+    regex: str | None = None
+    choice: list[str] | None = Field(None, min_length=1)
+    grammar: str | None = None
+    json_object: bool | None = None
+
+
+class SamplingBody(Body):
     """The fields that both ways of asking share; null means the default."""
 
-    model: str | None = Field(None, description="The served model's name; it may be left out.")
+    UNSERVED: ClassVar[tuple[str, ...]] = ()
+
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT)
     stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = Field(None, max_length=MAX_STOP_STRINGS)
+    ignore_eos: bool | None = None
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: int | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = Field(None, min_length=1)
+    guided_grammar: str | None = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -51,12 +110,17 @@ class _SamplingBody(_Body):
             raise ValueError(f"stop has {len(stops)} strings; at most {MAX_STOP_STRINGS} are allowed")
         return stops
 
-    @field_validator("n")
+    @model_validator(mode="before")
     @classmethod
-    def _check_n(cls, value: int | None) -> int | None:
-        if value not in (None, 1):
-            raise ValueError(f"n is {value}; this server gives one answer per request (n=1), send the request again")
-        return value
+    def _refuse_unserved(cls, data: Any) -> Any:  # noqa: ANN401
+        if isinstance(data, dict):
+            for name in cls.UNSERVED:
+                if data.get(name) not in (None, False, "", [], {}):
+                    raise ValueError(f"{name} is not served; leave the field out")
+            best_of, n = data.get("best_of"), data.get("n")
+            if best_of is not None and best_of != (1 if n is None else n):
+                raise ValueError("best_of is not served, it draws answers nobody sees; ask for n and take the best")
+        return data
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -67,7 +131,7 @@ class _SamplingBody(_Body):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class ChatMessage(_Body):
+class ChatMessage(_Part):
     """One turn. The content is a string, or a list of parts of type `text`."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -86,34 +150,42 @@ class ChatMessage(_Body):
         return "".join(part["text"] for part in value)
 
 
-class ChatBody(_SamplingBody):
+class ChatBody(SamplingBody):
     """`POST /v1/chat/completions`."""
+
+    UNSERVED = ("tools", "functions", "audio", "use_beam_search")
 
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_ALTERNATIVES)
 
     @model_validator(mode="after")
-    def _refuse_unserved(self) -> "ChatBody":
-        if self.logprobs:
-            raise ValueError("logprobs are not served; leave the field out")
+    def _check_logprobs(self) -> "ChatBody":
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
         return self
 
     @property
     def token_limit(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to report beside each; None where no log-probabilities are asked for."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
-class CompletionBody(_SamplingBody):
-    """`POST /v1/completions`. A prompt is text or token ids; a list of prompts gets one choice each."""
+
+class CompletionBody(SamplingBody):
+    """`POST /v1/completions`. A prompt is text or token ids; a list of prompts gets `n` choices each."""
+
+    UNSERVED = ("suffix", "use_beam_search", "prompt_embeds")
 
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(16, ge=1)
+    max_tokens: int | None = Field(16, ge=0)
     echo: bool | None = None
-    logprobs: int | None = None
-    suffix: str | None = None
-    best_of: int | None = None
+    logprobs: int | None = Field(None, ge=0, le=MAX_ALTERNATIVES)
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -126,12 +198,12 @@ class CompletionBody(_SamplingBody):
         return value
 
     @model_validator(mode="after")
-    def _refuse_unserved(self) -> "CompletionBody":
-        unserved = {"echo": self.echo, "logprobs": self.logprobs is not None, "suffix": self.suffix}
-        for name in [name for name, asked in unserved.items() if asked]:
-            raise ValueError(f"{name} is not served; leave the field out")
-        if self.best_of not in (None, 1):
-            raise ValueError(f"best_of is {self.best_of}; only 1 is served")
+    def _check_together(self) -> "CompletionBody":
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens is 0, which needs echo: without it there is nothing to answer")
+        choices = len(self.prompts) * (self.n or 1)
+        if choices > MAX_CHOICES:
+            raise ValueError(f"{choices} choices are asked for (prompts times n); at most {MAX_CHOICES} are allowed")
         return self
 
     @property
@@ -139,63 +211,36 @@ class CompletionBody(_SamplingBody):
         return self.max_tokens
 
     @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens to report beside each; None where no log-probabilities are asked for."""
+        return self.logprobs
+
+    @property
     def prompts(self) -> list[str | list[int]]:
-        """One entry per choice."""
+        """One entry for each n choices."""
         return [self.prompt] if isinstance(self.prompt, str) or _is_ids(self.prompt) else list(self.prompt)  # type: ignore[list-item]
 
 
-@dataclass(frozen=True)
-class Usage:
-    """Token counts of one request, over all its choices."""
+class TokenizeBody(Body):
+    """`POST /tokenize`: the ids of a text, or of a conversation in the chat template."""
 
-    prompt_tokens: int
-    completion_tokens: int
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = Field(None, min_length=1)
+    add_special_tokens: bool = Field(True, description="Whether a text begins a document, as in completions.")
+    allow_special: bool = Field(True, description="Whether names of special tokens in a text stand for them.")
+    return_token_strs: bool | None = None
 
-    def body(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
+    @model_validator(mode="after")
+    def _check_one(self) -> "TokenizeBody":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("one of prompt and messages must be given")
+        return self
 
 
-@dataclass(frozen=True)
-class Reply:
-    """Builds the bodies of one answer, which share an id, a time and the model's name."""
+class DetokenizeBody(Body):
+    """`POST /detokenize`: the text of ids."""
 
-    model: str
-    chat: bool
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    def whole(self, texts: list[str], finish_reasons: list[str], usage: Usage) -> dict[str, Any]:
-        """The answer in one piece."""
-        choices = []
-        for index, (text, reason) in enumerate(zip(texts, finish_reasons, strict=True)):
-            content = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-            choices.append({"index": index, **content, "logprobs": None, "finish_reason": reason})
-        return self._body("chat.completion", choices) | {"usage": usage.body()}
-
-    def chunk(self, index: int, text: str, *, role: bool = False, finish_reason: str | None = None) -> dict[str, Any]:
-        """A piece of a stream; the first one of a chat has the role, the last of a choice the finish reason."""
-        delta = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
-        content = {"delta": delta} if self.chat else {"text": text}
-        choice = {"index": index, **content, "logprobs": None, "finish_reason": finish_reason}
-        return self._body("chat.completion.chunk", [choice])
-
-    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
-        """The piece behind the last choice for clients that asked for `include_usage`."""
-        return self._body("chat.completion.chunk", []) | {"usage": usage.body()}
-
-    def _body(self, chat_object: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        prefix, kind = ("chatcmpl", chat_object) if self.chat else ("cmpl", "text_completion")
-        return {
-            "id": f"{prefix}-{self.id}",
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        }
+    tokens: list[int]
 
 
 def _is_ids(value: Any) -> bool:  # noqa: ANN401

@@ -1,72 +1,95 @@
-"""Serve a model: take the port, load the engine, put the API and the chat page on it, and stop cleanly on a signal.
+"""Serve models: take the port, load the engines, put the API and the chat page on it, and stop cleanly on a signal.
 
-The port is bound first, so that a taken one is known before the model is loaded, and kept bound until the server
-listens on it. SIGINT and SIGTERM cancel the running answer, let the connections end and return normally.
+The port is bound first, so that a taken one is known before a model is loaded, and kept bound until the server listens
+on it. On SIGINT or SIGTERM the server takes no more requests and lets those that run finish for `finish_seconds`; what
+then still runs is cut. A second signal cuts at once. Either way the program returns normally.
 """
 
 import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from groundup.core.errors import ConfigError, OutputError
-from groundup.serving.app import MAX_BODY_BYTES, create_app
+from groundup.inference.scheduler import Limits
+from groundup.serving.app import AppOptions, create_app
 from groundup.serving.generator import TextGenerator
-from groundup.serving.worker import MAX_WAITING, GenerationWorker
+from groundup.serving.worker import GenerationWorker
 from groundup.web.chat import mount_chat
 
-SECONDS_TO_CLOSE = 3
+SECONDS_TO_CLOSE = 3  # for connections, behind those for the answers
+TOKENS_PER_STEP = 256  # a prompt of 1,500 tokens stops others for 0.6 s at most (124M, one core); 512: 1.1, 2048: 3.2
 
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Where to listen and how much to accept; port 0 takes any free one."""
+    """Where to listen, how much to accept and how to compute; port 0 takes any free one."""
 
     host: str = "127.0.0.1"
     port: int = 8000
-    max_waiting: int = MAX_WAITING
-    max_body_bytes: int = MAX_BODY_BYTES
+    finish_seconds: float = 5.0
+    compile: bool = False
+    limits: Limits = field(default_factory=lambda: Limits(tokens_per_step=TOKENS_PER_STEP))
+    app: AppOptions = field(default_factory=AppOptions)
 
     def __post_init__(self) -> None:
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 listens on this machine only, 0.0.0.0 on every interface.")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be between 0 (any free port) and 65535.")
-        if self.max_waiting < 1:
-            raise ConfigError(f"max_waiting is {self.max_waiting}; at least 1 request must be able to wait.")
-        if self.max_body_bytes < 1024:
-            raise ConfigError(f"max_body_bytes is {self.max_body_bytes}; it must be at least 1024.")
+        if not 0 <= self.finish_seconds <= 3600:
+            raise ConfigError(f"finish_seconds is {self.finish_seconds}; it must be between 0 and 3600.")
+        if self.app.max_waiting < 1:
+            raise ConfigError(f"max_waiting is {self.app.max_waiting}; at least 1 request must be able to wait.")
+        if self.app.max_body_bytes < 1024:
+            raise ConfigError(f"max_body_bytes is {self.app.max_body_bytes}; it must be at least 1024.")
+        if any(not key or not key.isascii() or key != key.strip() for key in self.app.api_keys):
+            raise ConfigError("An API key is empty, or has spaces around it or letters outside ASCII; give another.")
+        for origin in self.app.cors_origins:
+            if origin != "*" and "://" not in origin:
+                raise ConfigError(f"The origin {origin!r} is none; write it like https://example.org, or * for all.")
 
 
-Ready = Callable[[str, str, str], None]
-"""Called once the server answers, with its URL, the path of the chat page and the model's name."""
+Ready = Callable[[str, str, Sequence[str]], None]
+"""Called once the server answers, with its URL, the path of the chat page ("" without one) and the models' names."""
 
 
-def run_server(config: ServeConfig, path: Path, on_ready: Ready, name: str = "") -> None:
-    """Serve a checkpoint, or a run's best one, until SIGINT or SIGTERM; the name defaults to the folder's."""
+def run_server(config: ServeConfig, paths: Sequence[Path], on_ready: Ready, names: Sequence[str] = ()) -> None:
+    """Serve checkpoints, or runs' best ones, until SIGINT or SIGTERM; the names default to the folders'."""
+    names = model_names(paths, names)
     with open_port(config.host, config.port) as listener:
         from groundup.inference.engine import load_engine  # brings torch: a taken port is told before that
 
-        serve_engine(load_engine(path), name or model_name(path), listener, config, on_ready)
+        engines = {name: load_engine(path, limits=config.limits) for name, path in zip(names, paths, strict=True)}
+        if config.compile:
+            for engine in engines.values():
+                engine.compile()
+        serve_engines(engines, listener, config, on_ready)
 
 
-def serve_engine(
-    engine: TextGenerator, name: str, listener: socket.socket, config: ServeConfig, on_ready: Ready
+def serve_engines(
+    engines: Mapping[str, TextGenerator], listener: socket.socket, config: ServeConfig, on_ready: Ready
 ) -> None:
-    """Serve an engine on a bound socket until SIGINT or SIGTERM."""
-    app = create_app(engine, name, max_waiting=config.max_waiting, max_body_bytes=config.max_body_bytes)
-    page = mount_chat(app, name)
+    """Serve engines by name on a bound socket until SIGINT or SIGTERM. The chat page, of the first one, asks for no
+    key; so where keys are needed there is none."""
+    app = create_app(engines, config.app)
+    page = "" if config.app.api_keys else mount_chat(app, next(iter(engines)))
     server_config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=SECONDS_TO_CLOSE, lifespan="on"
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=round(config.finish_seconds) + SECONDS_TO_CLOSE,
+        lifespan="on",
     )
     url = _url(config.host, listener.getsockname()[1])
-    server = _Server(server_config, app.state.worker, lambda: on_ready(url, page, name))
+    workers = app.state.workers.values()
+    server = _Server(server_config, workers, config.finish_seconds, lambda: on_ready(url, page, list(engines)))
     handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:  # uvicorn takes the signals while it runs, then puts ours back and raises them again: ours ignore that
         asyncio.run(server.serve(sockets=[listener]))
@@ -95,18 +118,37 @@ def open_port(host: str, port: int) -> socket.socket:
     return listener
 
 
+def model_names(paths: Sequence[Path], names: Sequence[str] = ()) -> list[str]:
+    """The names that clients see: those given, or the folders'; each stands for one model."""
+    if names and len(names) != len(paths):
+        raise ConfigError(f"There are {len(paths)} models and {len(names)} names; give a name for each, or none.")
+    found = list(names) or [model_name(path) for path in paths]
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"Two models are called {twice!r}; tell them apart with --name NAME NAME.")
+    if not found:
+        raise ConfigError("There is no model to serve; name a run or a checkpoint.")
+    return found
+
+
 def model_name(path: Path) -> str:
-    """The name that clients see: the run's, and the step's where a checkpoint is given (`sft-step_00000400`)."""
+    """The folder's name, with the stage's where a checkpoint is given (`sft-step_00000400`)."""
     parts = [part for part in path.resolve().parts if part != "checkpoints"]
     return "-".join(parts[-2:]) if parts[-1].startswith("step_") else parts[-1]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it answers, and cancels the generations as soon as it is told to stop."""
+    """uvicorn that says when it answers, and tells the workers to stop as soon as it is told itself."""
 
-    def __init__(self, config: uvicorn.Config, worker: GenerationWorker, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        workers: Iterable[GenerationWorker],
+        finish_seconds: float,
+        on_started: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._worker = worker
+        self._workers, self._finish_seconds = list(workers), finish_seconds
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -114,8 +156,10 @@ class _Server(uvicorn.Server):
         self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._worker.refuse()
-        super().handle_exit(sig, frame)
+        for worker in self._workers:
+            worker.stop(0 if self.should_exit else self._finish_seconds)
+        if not self.should_exit:  # uvicorn would leave connections open on a second one
+            super().handle_exit(sig, frame)
 
 
 def _url(host: str, port: int) -> str:

@@ -13,7 +13,7 @@ from nicegui import events, html, ui
 
 from groundup.core.errors import GroundupError
 from groundup.core.logging import get_logger
-from groundup.serving.worker import BusyError, GenerationWorker, Job
+from groundup.serving.worker import BusyError, GenerationWorker, Job, Part
 from groundup.tokenization.chat import Message
 from groundup.web.chat_style import CSS, MARK
 from groundup.web.conversation import Mode, Settings, build_request
@@ -31,11 +31,11 @@ ENTER_SENDS = "(e) => { if (e.shiftKey || e.isComposing) return; e.preventDefaul
 
 
 def mount_chat(app: FastAPI, model_name: str, suggestions: Mapping[Mode, Sequence[str]] = SUGGESTIONS) -> str:
-    """Add the page to an app of `serving.app.create_app`; returns its path, to which `GET /` now leads.
+    """Add the page of a model to an app of `serving.app.create_app`; returns its path, to which `GET /` now leads.
 
     NiceGUI keeps one registry of pages per process, so this is called once per process.
     """
-    worker: GenerationWorker = app.state.worker
+    worker: GenerationWorker = app.state.workers[model_name]
 
     @ui.page(CHAT_PATH, title=f"{model_name} · groundup")
     def chat() -> None:
@@ -221,7 +221,7 @@ class ChatPage:
     def _submit(self) -> Job | None:
         try:
             request, dropped = build_request(self.messages, self.settings, self.worker.generator)
-            job = self.worker.submit([request])
+            job = self.worker.submit([Part(request)])
         except (BusyError, GroundupError) as error:
             ui.notify(str(error), type="warning", position="top", multi_line=True)
             return None

@@ -42,14 +42,14 @@ def build_request(messages: Sequence[Message], settings: Settings, generator: Te
         top_p=settings.top_p,
         seed=secrets.randbits(62),
     )
-    return Request(tuple(prompt), sampling, stop_ids(generator)), dropped
+    return Request(tuple(prompt), sampling, stop_ids(generator.tokenizer)), dropped
 
 
 def _fitting_prompt(messages: Sequence[Message], settings: Settings, generator: TextGenerator) -> tuple[list[int], int]:
     context = generator.context_length
     limit = context - min(int(settings.max_tokens), context // RESERVED_FRACTION)
     if settings.mode == "continue":
-        candidates = [(text_prompt(messages[-1].content, generator), 0)]
+        candidates = [(text_prompt(messages[-1].content, generator.tokenizer), 0)]
     else:
         starts = [i for i, message in enumerate(messages) if message.role == "user"]
         candidates = ((render_prompt(generator.tokenizer, list(messages[start:])), start) for start in starts)

@@ -1,0 +1,93 @@
+"""`groundup bench-serve`: latency and throughput of a server against the number of its clients."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from groundup.cli.serve import KEY_VARIABLE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Args:
+    """Measure a server: time to first token, time between tokens, whole answers, tokens a second.
+
+    A URL means a server that runs, of any program with OpenAI's API; a run means a server that is started for this and
+    stopped. Clients ask again as soon as they have an answer; with --rate requests come at random instead. An API key
+    is taken from the environment variable GROUNDUP_API_KEY.
+
+    examples:
+      groundup bench-serve runs/quickstart
+      groundup bench-serve runs/quickstart --compile --concurrency 1 8 32 --output-tokens 128
+      groundup bench-serve http://127.0.0.1:8000 --rate 5 --requests 100
+      groundup bench-serve http://127.0.0.1:8000 --prompts prompts.txt --model base
+    """
+
+    target: Annotated[str, tyro.conf.Positional]
+    """A URL, a run or a checkpoint folder."""
+    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Numbers of clients, one level each."""
+    requests: int = 0
+    """Requests of each level; 0 for eight of each client."""
+    rate: float | None = None
+    """Requests a second, at random times."""
+    prompt_tokens: int = 64
+    """About how long random prompts are."""
+    output_tokens: int = 64
+    """How long answers are."""
+    prompts: Path | None = None
+    """A file with a prompt on each line, instead of random ones."""
+    model: str = ""
+    """The model to ask; the server's first if left out."""
+    compile: bool = False
+    """Start the server with --compile."""
+    seed: int = 0
+    """The same seed asks the same."""
+    out: Path = Path("runs/bench-serve")
+    """Where result.json and serving.html go."""
+
+
+def run(args: Args) -> None:
+    from rich.console import Console
+
+    from groundup.stages.serving_benchmark import ServingBenchmarkConfig, run_serving_benchmark
+
+    levels = (args.concurrency, args.requests, args.rate, args.prompt_tokens, args.output_tokens, args.prompts)
+    config = ServingBenchmarkConfig(*levels, args.seed)
+    key = os.environ.get(KEY_VARIABLE, "")
+    result = run_serving_benchmark(config, args.target, args.out, model=args.model, api_key=key, compiled=args.compile)
+    console = Console()
+    console.print(latencies(result))
+    failed = sum(level["failed"] for level in result["levels"])
+    if failed:
+        first = next(level["error"] for level in result["levels"] if level["error"])
+        console.print(
+            f"{failed} requests failed, the first with: {first}", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(
+        f"{args.out}/serving.html shows the curves, result.json has the numbers", highlight=False, soft_wrap=True
+    )
+
+
+def latencies(result: dict[str, Any]) -> "Table":
+    """A row for each level, times in milliseconds."""
+    from rich.table import Table
+
+    shown = Table(title=f"{result['model']}, {result['arrival']}: milliseconds at p50 / p90 / p99")
+    for name in ("clients", "first token", "between tokens", "whole", "requests/s", "tokens/s"):
+        shown.add_column(name, justify="right")
+    for level in result["levels"]:
+        kinds = [level[key] for key in ("ttft", "itl", "e2e")]
+        times = [" / ".join(_ms(kind[p]) for p in ("p50", "p90", "p99")) for kind in kinds]
+        rates = [f"{level[key]:,.1f}" for key in ("requests_per_second", "output_tokens_per_second")]
+        shown.add_row(str(level["concurrency"]), *times, *rates)
+    return shown
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.1f}" if seconds < 0.01 else f"{1000 * seconds:.0f}"
