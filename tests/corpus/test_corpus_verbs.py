@@ -35,7 +35,7 @@ def test_dedup_of_lines_removes_every_copy(tmp_path, capsys):
     assert main(["corpus", "dedup", "--input", str(tmp_path / "in.jsonl"), "--out", str(out), *words]) == 0
     assert [document.text for document in read_jsonl(out)] == ["first", "second"]
     assert [d.drop_reason for d in read_jsonl(tmp_path / "rejected-out.jsonl")] == ["nothing_left"]
-    assert "3 repeated pieces" in capsys.readouterr().out
+    assert "2 repeated segments with 10 bytes" in capsys.readouterr().out
 
 
 def test_decontaminate_reports_every_document_and_every_set(tmp_path, capsys):

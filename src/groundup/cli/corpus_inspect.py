@@ -141,7 +141,7 @@ def _rules(before: "Outcome", after: "Outcome | None") -> Any:  # noqa: ANN401 -
         if count or (after and after.by_rule.get(rule)):
             then = (f"{after.by_rule.get(rule, 0):,}",) if after else ()
             table.add_row(rule, f"{count:,}", f"{before.by_rule_alone[rule]:,}", *then)
-    return table
+    return table if table.row_count else table.title
 
 
 def _print_document(document: "Document", raw: bytes | None) -> None:

@@ -98,13 +98,20 @@ def _heuristics(found: Sequence[Annotated], config: CorpusConfig) -> None:
     if not config.heuristics.enabled:
         return
     from groundup.corpus.filters.heuristics import judge
-    from groundup.corpus.filters.statistics import measure
+    from groundup.corpus.filters.statistics import measure_and_edit
 
-    statistics = measure(_texts(found), [one.language for one in found], config.heuristics.counting)
-    for one, counts, faults in zip(found, statistics.tolist(), judge(statistics, config.heuristics), strict=True):
+    languages = [one.language for one in found]
+    statistics, edited = measure_and_edit(_texts(found), languages, config.heuristics.counting)
+    removes = "c4" in config.heuristics.families and config.heuristics.c4.remove_lines
+    judged = zip(found, statistics.tolist(), judge(statistics, config.heuristics), edited, strict=True)
+    for one, counts, faults, text in judged:
         one.statistics, one.faults = counts, faults
         if faults:
             one.drop("heuristics", faults[0])
+        elif removes and not text:
+            one.drop("heuristics", "c4_no_line_stays")
+        elif removes:
+            one.put("heuristics", text)
 
 
 def _bad_words(found: Sequence[Annotated], config: CorpusConfig) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from groundup.core.errors import ConfigError
 from groundup.corpus.cleaning import CleaningConfig
-from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig
+from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig, SegmentConfig
 from groundup.corpus.filters.config import BadWordsConfig, HeuristicsConfig
 from groundup.corpus.language import LanguageConfig
 from groundup.corpus.sources import PART_CHARACTERS
@@ -45,6 +45,13 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
+class RepeatedSegmentsConfig(SegmentConfig):
+    """Whether lines, paragraphs or spans of sentences that occur again are cut out of the documents, and which."""
+
+    enabled: bool = False
+
+
+@dataclass(frozen=True)
 class CorpusConfig:
     """Where the documents come from and the rules that they go through, in the order of the stages."""
 
@@ -64,6 +71,7 @@ class CorpusConfig:
     quality: ClassifierConfig = field(default_factory=ClassifierConfig)
     toxicity: ClassifierConfig = field(default_factory=lambda: ClassifierConfig(label="toxic", above=False))
     mask_pii: bool = True
+    segments: RepeatedSegmentsConfig = field(default_factory=RepeatedSegmentsConfig)
     deduplication: DeduplicationConfig = field(default_factory=DeduplicationConfig)
     held_out_fraction: float = 0.05
     decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)

@@ -1,25 +1,25 @@
 """From documents as read to a corpus: every stage in order, with a funnel that accounts for every document.
 
-read, addresses, clean, language, heuristics, words, models, PII, copies of addresses and of texts, near copies, split,
-decontaminate. A rejected document keeps its text and carries `drop_stage` and `drop_reason`. Everything is a function
-of (documents, config).
+read, addresses, clean, language, heuristics, words, models, PII, copies of addresses and of texts, repeated lines, near
+copies, split, decontaminate. A rejected document keeps its text and carries `drop_stage` and `drop_reason`. Everything
+is a function of (documents, config).
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from groundup.core.errors import InputError
 from groundup.corpus.annotation import PII_KINDS, Annotated, annotate
 from groundup.corpus.config import CorpusConfig
-from groundup.corpus.dedup.clusters import survivor
 from groundup.corpus.dedup.decontamination import Overlap, overlaps
 from groundup.corpus.dedup.exact import exact_clusters, url_clusters
 from groundup.corpus.dedup.near import near_clusters
 from groundup.corpus.documents import Document, drop
 from groundup.corpus.funnel import Stage, count_stages
 from groundup.corpus.split import split_documents
+from groundup.corpus.steps import keep_one, remove_segments
 
 STAGES_OF_ONE = (
     "read",
@@ -33,7 +33,8 @@ STAGES_OF_ONE = (
     "toxicity",
     "pii",
 )
-STAGES = (*STAGES_OF_ONE, "url_duplicates", "exact_duplicates", "near_duplicates", "split", "decontaminate")
+COPIES = ("url_duplicates", "exact_duplicates", "repeated_segments", "near_duplicates")
+STAGES = (*STAGES_OF_ONE, *COPIES, "split", "decontaminate")
 REMEDIES = {
     "addresses": "name other lists, or switch it off with --addresses.no-enabled",
     "clean": "give files with more than white space and notes",
@@ -43,6 +44,7 @@ REMEDIES = {
     "perplexity": "keep more buckets with --perplexity.keep",
     "quality": "lower --quality.threshold",
     "toxicity": "raise --toxicity.threshold",
+    "repeated_segments": "let one of each stay with --segments.keep one",
     "decontaminate": "raise --decontamination.max-overlap, or hold out less",
 }
 
@@ -57,6 +59,7 @@ class Corpus:
     funnel: list[dict[str, Any]] = field(default_factory=list)
     cleaning: Counter[str] = field(default_factory=Counter)
     pii: Counter[str] = field(default_factory=Counter)
+    segments: Counter[str] = field(default_factory=Counter)
     overlaps: list[Overlap] = field(default_factory=list)
 
     def close_stage(self, documents: Sequence[Document], also_kept: Sequence[Document] = ()) -> list[Document]:
@@ -114,6 +117,9 @@ def build_corpus(
         advance(1, name)
     kept = close(keep_one(kept, url_clusters([document.url for document in kept]), "url_duplicates", config.seed))
     kept = close(keep_one(kept, exact_clusters([document.text for document in kept]), "exact_duplicates", config.seed))
+    if config.segments.enabled:
+        kept, corpus.segments = remove_segments(kept, config.segments, config.seed)
+    kept = close(kept)
     clusters = near_clusters([document.text for document in kept], config.deduplication)
     cluster_keys = {kept[place].id: min(kept[i].id for i in cluster) for cluster in clusters for place in cluster}
     kept = close(kept if config.deduplication.keep_near else keep_one(kept, clusters, "near_duplicates", config.seed))
@@ -123,24 +129,6 @@ def build_corpus(
     corpus.train = corpus.close_stage(_decontaminated(train, corpus.overlaps, config), also_kept=corpus.heldout)
     advance(1, "decontaminate")
     return corpus
-
-
-def keep_one(documents: Sequence[Document], clusters: Sequence[Sequence[int]], stage: str, seed: int) -> list[Document]:
-    """Of each cluster all but one are dropped; the reason names the one that stays, in `meta`."""
-    ids = [document.id for document in documents]
-    copy_of: Mapping[int, str] = {
-        place: ids[kept]
-        for cluster in clusters
-        for kept in [survivor(ids, cluster, seed)]
-        for place in cluster
-        if place != kept
-    }
-    return [
-        drop(replace(document, meta=document.meta | {"copy_of": copy_of[place]}), stage, f"copy_{stage.split('_')[0]}")
-        if place in copy_of
-        else document
-        for place, document in enumerate(documents)
-    ]
 
 
 def _decontaminated(train: Sequence[Document], found: Sequence[Overlap], config: CorpusConfig) -> list[Document]:

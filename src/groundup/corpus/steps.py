@@ -1,19 +1,23 @@
-"""Single steps on documents in memory, for the verbs that do one thing: remove copies, decontaminate.
+"""Single steps on documents in memory, of the pipeline and of the verbs that do one thing.
 
 Documents come back annotated, all of them, in their order; what is dropped says where and why, as in the pipeline.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from groundup.corpus.dedup.clusters import keep_key
-from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig, SegmentConfig
+import numpy as np
+
+from groundup.corpus.dedup.bloom import BloomFilter
+from groundup.corpus.dedup.clusters import keep_key, survivor
+from groundup.corpus.dedup.config import DecontaminationConfig, DeduplicationConfig, SegmentConfig, SubstringConfig
 from groundup.corpus.dedup.decontamination import EvaluationIndex, Overlap, SetReport
-from groundup.corpus.dedup.exact import exact_clusters, url_clusters
+from groundup.corpus.dedup.exact import exact_clusters, text_keys, url_clusters
 from groundup.corpus.dedup.near import near_clusters
-from groundup.corpus.dedup.segments import remove_repeated
+from groundup.corpus.dedup.segments import Cut, remove_repeated
+from groundup.corpus.dedup.substrings import remove_substrings
 from groundup.corpus.documents import Document, drop
-from groundup.corpus.pipeline import keep_one
 
 Clusters = list[list[int]]
 STEPS: dict[str, tuple[str, Callable[[Sequence[Document], DeduplicationConfig], Clusters]]] = {
@@ -34,17 +38,62 @@ def remove_copies(documents: Sequence[Document], step: str, config: Deduplicatio
     return done
 
 
-def remove_segments(documents: Sequence[Document], config: SegmentConfig, seed: int) -> tuple[list[Document], int]:
-    """The documents without the lines, paragraphs or spans that occur again, and how many pieces went; a document of
-    which nothing is left is dropped."""
+def keep_one(documents: Sequence[Document], clusters: Sequence[Sequence[int]], stage: str, seed: int) -> list[Document]:
+    """Of each cluster all but one are dropped; the reason names the one that stays, in `meta`."""
+    ids = [document.id for document in documents]
+    copy_of: Mapping[int, str] = {
+        place: ids[kept]
+        for cluster in clusters
+        for kept in [survivor(ids, cluster, seed)]
+        for place in cluster
+        if place != kept
+    }
+    return [
+        drop(replace(document, meta=document.meta | {"copy_of": copy_of[place]}), stage, f"copy_{stage.split('_')[0]}")
+        if place in copy_of
+        else document
+        for place, document in enumerate(documents)
+    ]
+
+
+def remove_segments(
+    documents: Sequence[Document], config: SegmentConfig, seed: int
+) -> tuple[list[Document], Counter[str]]:
+    """The documents without the lines, paragraphs or spans that occur again; how many pieces and bytes went out of
+    those that stay. A document of which nothing is left is dropped, with its text."""
+    keys = [keep_key(document.id, seed) for document in documents if document.drop_reason is None]
+    return _cut(documents, lambda texts: remove_repeated(texts, config, keys), "repeated_segments")
+
+
+def remove_long_repeats(documents: Sequence[Document], config: SubstringConfig) -> tuple[list[Document], Counter[str]]:
+    """The same of every stretch of `config.length` bytes that occurs again, wherever it begins."""
+    return _cut(documents, lambda texts: remove_substrings(texts, config.length, config.keep), "repeated_substrings")
+
+
+def _cut(
+    documents: Sequence[Document], remove: Callable[[list[str]], Cut], stage: str
+) -> tuple[list[Document], Counter[str]]:
     places = [place for place, document in enumerate(documents) if document.drop_reason is None]
-    texts = [documents[place].text for place in places]
-    cut = remove_repeated(texts, config, [keep_key(documents[place].id, seed) for place in places])
+    cut = remove([documents[place].text for place in places])
+    done, gone = list(documents), Counter[str](pieces=0, bytes=0)
+    for place, text, pieces in zip(places, cut.texts, cut.pieces.tolist(), strict=True):
+        if pieces == 0:
+            continue
+        left = replace(documents[place], text=text.strip())
+        done[place] = left if left.text else drop(documents[place], stage, "nothing_left")
+        if left.text:
+            gone.update(pieces=pieces, bytes=documents[place].bytes - left.bytes)
+    return done, gone
+
+
+def remove_seen(documents: Sequence[Document], seen: BloomFilter) -> list[Document]:
+    """Documents whose text the filter has are dropped; the filter then has the others too."""
+    places = [place for place, document in enumerate(documents) if document.drop_reason is None]
+    known = seen.add(text_keys([documents[place].text for place in places])[:, 0])
     done = list(documents)
-    for place, text in zip(places, cut.texts, strict=True):
-        left = replace(documents[place], text=text)
-        done[place] = left if text.strip() else drop(documents[place], f"repeated_{config.unit}", "nothing_left")
-    return done, int(cut.pieces.sum())
+    for place in np.array(places, np.int64)[known].tolist():
+        done[place] = drop(documents[place], "seen", "seen_before")
+    return done
 
 
 def decontaminate(

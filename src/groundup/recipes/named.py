@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from groundup.core.config import nearest
 from groundup.core.errors import MissingError
-from groundup.recipes import pretraining, quickstart
+from groundup.corpus.config import CorpusConfig
+from groundup.recipes import corpus, pretraining, quickstart
 from groundup.stages.config import PretrainConfig, QuickstartConfig
 
 RECIPES: dict[str, Callable[[], QuickstartConfig]] = {
@@ -17,6 +18,18 @@ PRETRAINING: dict[str, Callable[[], PretrainConfig]] = {
     "speedrun-gpt2": pretraining.speedrun_gpt2,
     "laptop": pretraining.laptop,
 }
+CORPORA: dict[str, Callable[[], CorpusConfig]] = {
+    "plain": CorpusConfig,
+    "c4": corpus.c4,
+    "fineweb": corpus.fineweb,
+}
+
+
+def corpus_recipe(name: str) -> CorpusConfig:
+    """The config of a recipe for `groundup corpus build`."""
+    if name not in CORPORA:
+        raise MissingError(f"There is no recipe {name!r} for a corpus; {nearest(name, CORPORA)}")
+    return CORPORA[name]()
 
 
 def recipe(name: str) -> QuickstartConfig:

@@ -86,6 +86,7 @@ def run_corpus(
                 "replaced_characters": sum(document.meta.get("replaced", 0) for document in documents),
                 "cleaning": dict(corpus.cleaning),
                 "pii": dict(corpus.pii),
+                "segments": dict(corpus.segments),
                 "decontamination": _decontamination(corpus, config, len(evaluation)),
             }
         )

@@ -3,6 +3,7 @@
     documents                     read, extract, filter and mask each page by itself        (most of the time)
     address_keys, url_duplicates  one page of each address
     text_keys, exact_duplicates   one document of each text
+    segment_keys ...              lines that occur again cut out, where that is asked for
     bands ... near_duplicates     one of each cluster of near copies
     positions ... train           held out or to be trained on, decontaminated
 
@@ -12,6 +13,7 @@ The stages and their results are those of `corpus/pipeline.py`, which does the s
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,15 @@ from groundup.core.errors import InputError
 from groundup.core.files import new_file
 from groundup.corpus.config import CorpusConfig
 from groundup.corpus.crawl.inputs import input_units
-from groundup.corpus.crawl.jobs import DOCUMENTS, Jobs, Lines, unit_folders
+from groundup.corpus.crawl.jobs import CUT, DOCUMENTS, Jobs, Lines, unit_folders
 from groundup.corpus.crawl.shuffle import partition_bits
-from groundup.corpus.crawl.splits import HELDOUT, OVERLAPS, RANGE, TRAIN
+from groundup.corpus.crawl.splits import HELDOUT, OVERLAPS, RANGE, TRAIN, drop_reason
+from groundup.corpus.dedup.config import SegmentConfig
 from groundup.corpus.funnel import Stage, add_rows
-from groundup.corpus.pipeline import require_documents
+from groundup.corpus.pipeline import COPIES, require_documents
 from groundup.corpus.sources import hash_files
 
+LEAST_BYTES_OF_A_PIECE = 20  # a mean, for the number of partitions
 COUNTS = ("cleaning", "pii", "languages", "decoding", "passed_over", "quarantined", "damage")
 
 
@@ -35,7 +39,8 @@ def build_crawl(config: CorpusConfig, jobs: Jobs) -> dict[str, Any]:
     lines = jobs.run(DOCUMENTS, "documents:make_documents", _of_documents(config), input_units(config.inputs))
     funnel = add_rows(line["counts"]["funnel"] for line in lines)
     require_documents(funnel)
-    jobs.partition_bits = partition_bits(funnel[-1]["documents"] * config.deduplication.bands)
+    pieces = funnel[-1]["bytes"] // LEAST_BYTES_OF_A_PIECE if config.segments.enabled else 0
+    jobs.partition_bits = partition_bits(max(funnel[-1]["documents"] * config.deduplication.bands, pieces))
     masks = _deduplicate(config, jobs)
     below, cut = _split(config, jobs, masks)
     split = {"masks": masks, "below": below, "cut": cut, "ngram": config.decontamination.ngram}
@@ -49,13 +54,15 @@ def build_crawl(config: CorpusConfig, jobs: Jobs) -> dict[str, Any]:
     if config.evaluation_files:
         sets = jobs.one("report", "splits:report_evaluation", files, ("evaluation", "train"), also)[0]["counts"]
     splits = {"train": _sizes(train), "heldout": _sizes(heldout)}
-    funnel = _whole_funnel(funnel, train, splits, masks)
+    segments = _sum(line["counts"] for line in jobs.lines.get(CUT, ()))
+    funnel = _whole_funnel(funnel, train, splits, segments)
     require_documents(funnel)
     counts = {name: _sum(line["counts"][name] for line in lines) for name in COUNTS}
     return {
         "funnel": funnel,
         "splits": splits,
         **counts,
+        "segments": segments,
         "damaged": [one for line in lines for one in line["counts"]["damaged"]][:100],
         "decontamination": _decontamination(config, train, splits, evaluation[0]["counts"]["documents"])
         | {"evaluation_sets": sets},
@@ -74,9 +81,9 @@ def join_outputs(jobs: Jobs, out: Path) -> None:
 def _of_documents(config: CorpusConfig) -> dict[str, Any]:
     """The config without what only later jobs read, so that changing that leaves the documents as they are."""
     kept = CorpusConfig(source="files", inputs=config.inputs)
-    fields = ("seed", "extractor", "addresses", "cleaning", "language", "heuristics")
-    fields += ("bad_words", "perplexity", "quality", "toxicity", "mask_pii")
-    return encode(kept) | {"inputs": ["-"]} | {name: encode(getattr(config, name)) for name in fields}
+    named = ("seed", "extractor", "addresses", "cleaning", "language", "heuristics")
+    named += ("bad_words", "perplexity", "quality", "toxicity", "mask_pii")
+    return encode(kept) | {"inputs": ["-"]} | {name: encode(getattr(config, name)) for name in named}
 
 
 def _deduplicate(config: CorpusConfig, jobs: Jobs) -> list[str]:
@@ -87,13 +94,26 @@ def _deduplicate(config: CorpusConfig, jobs: Jobs) -> list[str]:
         jobs.map(keys, "copies:map_keys", settings, (DOCUMENTS, *masks))
         jobs.reduce(name, "copies:reduce_copies", {"keys": keys}, (keys,))
         masks.append(name)
+    if config.segments.enabled:
+        masks += _cut_segments(config, jobs, masks)
     settings = {"deduplication": encode(config.deduplication), "seed": config.seed, "masks": list(masks)}
     jobs.map("bands", "near:map_bands", settings, (DOCUMENTS, *masks))
     jobs.reduce("buckets", "near:reduce_buckets", {}, ("bands",))
-    jobs.map("shingles", "near:map_shingles", settings, (DOCUMENTS, "buckets"))
+    jobs.map("shingles", "near:map_shingles", settings, (jobs.tables, "buckets"))
     jobs.reduce("linked", "near:link_partition", settings, ("buckets", "shingles"))
     jobs.one("near_duplicates", "near:join_clusters", settings, ("linked", "shingles"))
     return [*masks, "near_duplicates"]
+
+
+def _cut_segments(config: CorpusConfig, jobs: Jobs, masks: Sequence[str]) -> list[str]:
+    """After it the tables are without the lines, paragraphs or spans that occur again."""
+    segments = {field.name: getattr(config.segments, field.name) for field in fields(SegmentConfig)}
+    settings = {"segments": segments, "seed": config.seed, "masks": list(masks)}
+    jobs.map("segment_keys", "segments:map_segments", settings, (DOCUMENTS, *masks))
+    jobs.reduce("segment_copies", "segments:reduce_segments", settings, ("segment_keys",))
+    jobs.map(CUT, "segments:cut_segments", settings, (DOCUMENTS, *masks, "segment_copies"))
+    jobs.tables = CUT
+    return [CUT]
 
 
 def _split(config: CorpusConfig, jobs: Jobs, masks: Sequence[str]) -> tuple[int, float]:
@@ -115,15 +135,15 @@ def _split(config: CorpusConfig, jobs: Jobs, masks: Sequence[str]) -> tuple[int,
     return (below if least < below <= most else least + 1), 0.0
 
 
-def _whole_funnel(funnel: Lines, train: Lines, splits: dict[str, dict[str, int]], masks: Sequence[str]) -> Lines:
+def _whole_funnel(funnel: Lines, train: Lines, splits: dict[str, dict[str, int]], segments: dict[str, int]) -> Lines:
     """With the stages over the whole crawl; what each of them dropped is counted where it was written."""
-    dropped = {stage: _sum(line["counts"]["dropped"][stage] for line in train) for stage in (*masks, "decontaminate")}
     documents, size = funnel[-1]["documents"], funnel[-1]["bytes"]
-    for stage in (*masks, "split", "decontaminate"):
-        gone = dropped.get(stage, {"documents": 0, "bytes": 0})
+    for stage in (*COPIES, "split", "decontaminate"):
+        gone = Counter(_sum(line["counts"]["dropped"].get(stage, {}) for line in train))
         documents, size = documents - gone["documents"], size - gone["bytes"]
-        reason = "overlaps_evaluation" if stage == "decontaminate" else f"copy_{stage.split('_')[0]}"
-        funnel.append(Stage(documents, size, +Counter({reason: gone["documents"]})).row(stage))
+        if stage == CUT:
+            size -= segments.get("bytes", 0)
+        funnel.append(Stage(documents, size, +Counter({drop_reason(stage): gone["documents"]})).row(stage))
     assert documents == splits["train"]["documents"] + splits["heldout"]["documents"], "every document is accounted for"
     return funnel
 

@@ -3,8 +3,9 @@
     <out>/jobs/1-documents/   a table of kept and one of rejected documents for each work unit
                2-.../         map jobs (a unit for each of those units) and reduce jobs (a unit for each partition)
 
-No job rewrites the text: it writes places of dropped documents, and a document is alive when no job before dropped it.
-So other thresholds cost the jobs from there on, not the extraction.
+Jobs write places of dropped documents, and a document is alive when no job before dropped it. So other thresholds cost
+the jobs from there on, not the extraction. One job at most rewrites the text (`segments.py`): into tables of the same
+rows, which those after it read instead.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -23,8 +24,7 @@ from groundup.corpus.execution.isolation import Limits
 from groundup.corpus.execution.jobs import Job, Task, Unit, outputs_fingerprint
 from groundup.corpus.execution.run import Executor, run_job
 
-DOCUMENTS, KEPT, REJECTED = "documents", "kept.parquet", "rejected.parquet"
-BATCH = 256
+DOCUMENTS, CUT, KEPT, REJECTED = "documents", "repeated_segments", "kept.parquet", "rejected.parquet"
 BATCH = 1000  # documents in memory at once
 Lines = list[dict[str, Any]]
 
@@ -38,6 +38,8 @@ class Jobs:
     limits: Limits
     lines: dict[str, Lines] = field(default_factory=dict)
     partition_bits: int = 2
+    tables: str = DOCUMENTS
+    """the job whose tables hold the text by now"""
 
     def run(self, name: str, function: str, config: dict[str, Any], units: Sequence[Unit]) -> Lines:
         """Run a job of any units."""
@@ -52,7 +54,7 @@ class Jobs:
             Unit(line["unit"], {"number": number, "unit": line["unit"]}, outputs_fingerprint([line]) + "".join(before))
             for number, line in enumerate(self.lines[DOCUMENTS])
         ]
-        return self.run(name, function, config | {"partition_bits": self.partition_bits}, units)
+        return self.run(name, function, config | {"partition_bits": self.partition_bits, "tables": self.tables}, units)
 
     def reduce(self, name: str, function: str, config: dict[str, Any], after: Sequence[str]) -> Lines:
         """A unit for each partition of what the first job of `after` wrote."""
@@ -71,6 +73,11 @@ def unit_folders(jobs: Path, name: str) -> list[Path]:
     return sorted((jobs / name / "units").iterdir())
 
 
+def table_of(task: Task) -> Path:
+    """The documents of a map task's unit."""
+    return task.jobs / task.config["tables"] / "units" / task.inputs["unit"] / KEPT
+
+
 def dropped_of(jobs: Path, name: str, number: int) -> NDArray[Any]:
     """What a job dropped of a unit of documents, sorted by place."""
     parts = list(of_unit([folder / DROPS for folder in unit_folders(jobs, name)], number))
@@ -79,8 +86,7 @@ def dropped_of(jobs: Path, name: str, number: int) -> NDArray[Any]:
 
 def live_rows(task: Task, masks: Sequence[str]) -> NDArray[np.int64]:
     """The rows of the task's unit of documents that none of the jobs `masks` dropped."""
-    path = task.jobs / DOCUMENTS / "units" / task.inputs["unit"] / KEPT
-    alive = np.ones(pq.read_metadata(path).num_rows, bool)
+    alive = np.ones(pq.read_metadata(table_of(task)).num_rows, bool)
     for name in masks:
         alive[rows_of(dropped_of(task.jobs, name, task.inputs["number"])["place"])] = False
     return np.flatnonzero(alive)
@@ -91,8 +97,7 @@ def live_batches(
 ) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
     """(rows, their columns) of the living documents of the task's unit, all or `among` some rows, batch after batch."""
     alive = set(live_rows(task, masks).tolist())
-    path = task.jobs / DOCUMENTS / "units" / task.inputs["unit"] / KEPT
-    rows = ((number, row) for number, row in enumerate(read_rows(path, columns)))
+    rows = ((number, row) for number, row in enumerate(read_rows(table_of(task), columns)))
     wanted = (pair for pair in rows if pair[0] in alive and (among is None or pair[0] in among))
     while batch := list(islice(wanted, BATCH)):
         yield [number for number, _ in batch], [row for _, row in batch]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from groundup.core.config import decode
 from groundup.core.seeds import derive_seed
-from groundup.corpus.crawl.jobs import DOCUMENTS, KEPT, dropped_of, live_rows, unit_folders
+from groundup.corpus.crawl.jobs import CUT, DOCUMENTS, KEPT, dropped_of, live_rows, table_of, unit_folders
 from groundup.corpus.crawl.near import CLUSTERS
 from groundup.corpus.crawl.shuffle import places, unit_and_row
 from groundup.corpus.crawl.tables import RowWriter, document_of, read_rows
@@ -43,7 +43,7 @@ def map_positions(task: Task) -> dict[str, Any]:
     rows = live_rows(task, task.config["masks"])
     number, seed = task.inputs["number"], task.config["seed"]
     keys = _cluster_keys(task, number)
-    table = pq.read_table(_table(task), columns=["id"], use_threads=False)["id"].to_pylist()
+    table = pq.read_table(table_of(task), columns=["id"], use_threads=False)["id"].to_pylist()
     ids = [str(each) for each in table]
     positions = np.zeros(len(rows), np.int64)
     for i, row in enumerate(rows.tolist()):
@@ -132,7 +132,7 @@ def _split(task: Task) -> Iterator[tuple[list[Document], list[Document]]]:
     rows = live_rows(task, task.config["masks"])
     positions = np.load(task.jobs / "positions" / "units" / task.inputs["unit"] / POSITIONS)
     held_out = dict(zip(rows.tolist(), (positions < task.config["below"]).tolist(), strict=True))
-    for number, row in enumerate(read_rows(_table(task))):
+    for number, row in enumerate(read_rows(table_of(task))):
         if number in held_out:
             document = document_of(row)
             if task.config["cut"]:
@@ -141,21 +141,31 @@ def _split(task: Task) -> Iterator[tuple[list[Document], list[Document]]]:
                 yield ([], [document]) if held_out[number] else ([document], [])
 
 
+def drop_reason(stage: str) -> str:
+    """Why a job over the whole crawl drops documents."""
+    others = {CUT: "nothing_left", "decontaminate": "overlaps_evaluation"}
+    return others.get(stage) or f"copy_{stage.split('_')[0]}"
+
+
 def _write_rejected(task: Task, contaminated: set[str]) -> dict[str, dict[str, int]]:
     """The documents that the jobs over the whole crawl dropped, and how many documents and bytes by stage."""
-    why: dict[int, tuple[str, str, str]] = {}
+    why: dict[int, tuple[str, int]] = {}
     for stage in task.config["masks"]:
         for place, kept in dropped_of(task.jobs, stage, task.inputs["number"]).tolist():
-            why[unit_and_row(place)[1]] = stage, f"copy_{stage.split('_')[0]}", str(kept)
-    names = _ids_of(task, {int(kept) for _, _, kept in why.values()})
+            why[unit_and_row(place)[1]] = stage, kept
+    names = _ids_of(task, {kept for stage, kept in why.values() if stage != CUT})
     counts = {stage: {"documents": 0, "bytes": 0} for stage in (*task.config["masks"], "decontaminate")}
-    with RowWriter(task.folder / REJECTED, pq.read_schema(_table(task))) as writer:
-        for number, row in enumerate(read_rows(_table(task))):
+    with RowWriter(task.folder / REJECTED, pq.read_schema(table_of(task))) as writer:
+        for number, row in enumerate(read_rows(table_of(task))):
             if number in why:
-                stage, reason, kept = why[number]
-                row |= {"drop_stage": stage, "drop_reason": reason, "copy_of": names[int(kept)]}
+                stage, kept = why[number]
+                row |= {
+                    "drop_stage": stage,
+                    "drop_reason": drop_reason(stage),
+                    "copy_of": names[kept] if stage != CUT else None,
+                }
             elif row["id"] in contaminated:
-                row |= {"drop_stage": "decontaminate", "drop_reason": "overlaps_evaluation"}
+                row |= {"drop_stage": "decontaminate", "drop_reason": drop_reason("decontaminate")}
             else:
                 continue
             counts[row["drop_stage"]]["documents"] += 1
@@ -183,7 +193,3 @@ def _cluster_keys(task: Task, number: int) -> dict[int, str]:
         unit_and_row(place)[1]: key
         for place, key in zip(table["place"].to_pylist(), table["key"].to_pylist(), strict=True)
     }
-
-
-def _table(task: Task) -> Path:
-    return task.jobs / DOCUMENTS / "units" / task.inputs["unit"] / KEPT

@@ -9,7 +9,7 @@ tried without the text. What a document's `meta` holds beside the named columns 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,8 +77,7 @@ class RowWriter:
 
     def __init__(self, path: Path, columns: pa.Schema) -> None:
         self._columns = columns
-        names: Any = ["language", "drop_reason"]  # its type says bool, its documentation also a list of columns
-        self._file = pq.ParquetWriter(path, columns, compression="zstd", use_dictionary=names)
+        self._file = _new_table(path, columns)
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
@@ -114,3 +113,19 @@ def write_rows(path: Path, columns: pa.Schema, rows: Iterable[dict[str, Any]]) -
     with RowWriter(path, columns) as writer:
         for row in rows:
             writer.add(row)
+
+
+def replace_texts(source: Path, target: Path, change: Callable[[int, list[str]], list[str]]) -> None:
+    """The table of one file with other texts in another: of each row group `change(number of its first row, texts)`."""
+    with pq.ParquetFile(source) as file, _new_table(target, file.schema_arrow) as changed:
+        at, first = file.schema_arrow.get_field_index("text"), 0
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, use_threads=False)
+            texts = change(first, table["text"].to_pylist())
+            changed.write_table(table.set_column(at, "text", pa.array(texts, pa.string())))
+            first += len(table)
+
+
+def _new_table(path: Path, columns: pa.Schema) -> pq.ParquetWriter:
+    names: Any = ["language", "drop_reason"]  # its type says bool, its documentation also a list of columns
+    return pq.ParquetWriter(path, columns, compression="zstd", use_dictionary=names)

@@ -52,6 +52,11 @@ class BloomFilter:
     def bits(self) -> int:
         return 64 * len(self.words)
 
+    @property
+    def fill(self) -> float:
+        """The share of bits that are set; about a half, or less, at the number of items that it was made for."""
+        return int(np.bitwise_count(self.words).sum()) / self.bits
+
     def expected_false_positives(self, items: int) -> float:
         """The rate after so many different items."""
         return (1 - math.exp(-self.hashes * items / self.bits)) ** self.hashes
@@ -85,6 +90,9 @@ class BloomFilter:
             values = np.load(path)
         except (OSError, ValueError) as error:
             raise InputError(f"{path} holds no Bloom filter ({error}).") from error
+        words = len(values) - 1 if values.ndim == 1 and values.dtype == np.uint64 else 0
+        if words < 1 or words & (words - 1):
+            raise InputError(f"{path} holds no Bloom filter, but {values.dtype} of the shape {values.shape}.")
         return cls(values[:-1].copy(), int(values[-1]))
 
 

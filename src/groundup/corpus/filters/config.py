@@ -80,6 +80,8 @@ class GopherConfig:
 class C4Config:
     """What condemns a page; the rules on its lines are `CountingConfig`'s."""
 
+    remove_lines: bool = True
+    """of a page that stays, the lines that those rules leave out"""
     min_sentences: int = 3
     """in the lines that stay"""
     forbid_lorem_ipsum: bool = True

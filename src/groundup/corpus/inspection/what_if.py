@@ -113,13 +113,14 @@ def _thresholds(rules: Any) -> Iterator[tuple[str, float, type]]:  # noqa: ANN40
 
 
 def _measured_again(folder: Path) -> Statistics:
-    """From the texts, as the tables of a corpus in memory hold none."""
+    """From the texts as they are now, as the tables of a corpus in memory hold none."""
     from groundup.corpus.documents import read_jsonl
     from groundup.corpus.language import language_fault
+    from groundup.corpus.pipeline import STAGES
 
     config = corpus_config(folder)
     texts = [document.text for name in ("train", "heldout") for document in read_jsonl(folder / f"{name}.jsonl")]
-    reached = ("heuristics", "pii", "exact_duplicates", "near_duplicates", "split", "decontaminate")
+    reached = STAGES[STAGES.index("heuristics") :]
     texts += [document.text for document in read_jsonl(folder / "rejected.jsonl") if document.drop_stage in reached]
     languages = [language_fault(text, config.language)[1] for text in texts]
     return measure(texts, languages, config.heuristics.counting)
