@@ -130,3 +130,23 @@ def test_faults_are_one_sentence(tmp_path, monkeypatch, capsys, words, told):
     said = capsys.readouterr().err
     assert told in " ".join(said.split())
     assert "Traceback" not in said
+
+
+def test_a_mix_towards_a_target_fills_its_budget_with_what_resembles_it(tmp_path, capsys):
+    farm = [Document(f"farm-{i}", "The harvest of the village was good in that year. " * (5 + i)) for i in range(20)]
+    tool = [Document(f"tool-{i}", "Run the setup script and install the package. " * (5 + i)) for i in range(20)]
+    write_jsonl(tmp_path / "web.jsonl", [*farm, *tool])
+    write_jsonl(tmp_path / "target.jsonl", [Document("t", "Run the setup script and install each package. " * 9)])
+    out, budget = tmp_path / "mix.jsonl", 12_000
+    words = ["--input", str(tmp_path / "web.jsonl"), "--target", str(tmp_path / "target.jsonl")]
+    assert main(["corpus", "mix", *words, "--out", str(out), "--budget", str(budget)]) == 0
+    taken = list(read_jsonl(out))
+    assert sum(document.bytes for document in taken) == pytest.approx(budget, rel=0.06)
+    assert sum(document.id.startswith("tool") for document in taken) > 0.9 * len(taken)
+
+
+def test_a_reason_that_rejected_nothing_is_refused(tmp_path, capsys):
+    write_jsonl(tmp_path / "in.jsonl", documents())
+    assert main(["corpus", "build", "--input", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    assert main(["corpus", "inspect", str(tmp_path / "out"), "--reason", "language/language_dd"]) != 0
+    assert "did you mean 'language/language_de'?" in " ".join(capsys.readouterr().err.split())

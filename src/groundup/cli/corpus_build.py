@@ -144,7 +144,7 @@ def print_funnel(result: dict[str, Any]) -> None:
     changes = {
         "clean": _counts(result["cleaning"]),
         "pii": _counts(result["pii"]),
-        "repeated_segments": _counts(result.get("segments", {})),
+        "repeated_segments": f"cut out: {cut}" if (cut := _counts(result.get("segments", {}))) else "",
         "split": f"{result['splits']['heldout']['documents']} held out",
         "decontaminate": f"{contamination['matching_ngrams']:,} of {contamination['ngrams_checked']:,} "
         f"{contamination['ngram']}-grams of training documents stand in evaluation texts",

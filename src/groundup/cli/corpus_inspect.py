@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from groundup.core.errors import ConfigError
+from groundup.core.config import nearest
+from groundup.core.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:
     from groundup.corpus.documents import Document
@@ -84,6 +85,9 @@ def _view(args: Args) -> "CorpusView":
     result = corpus_result(args.folder)
     stage, _, reason = (args.reason or "").partition("/")
     samples = rejected_samples(args.folder, args.samples, args.seed, (stage, reason) if args.reason else None)
+    if args.reason and not samples:
+        reasons = [f"{row['stage']}/{reason}" for row in result["funnel"] for reason in row["reasons"]]
+        raise MissingError(f"{args.folder} rejected nothing for {args.reason!r}; {nearest(args.reason, reasons)}")
     heuristics = corpus_config(args.folder).heuristics
     statistics = stored_statistics(args.folder) if heuristics.enabled else None
     before = None if statistics is None else outcome(statistics, heuristics)

@@ -109,7 +109,9 @@ def _factors(words: tuple[str, ...]) -> dict[str, float]:
 
 def _towards(target: Path, sources: "dict[str, list[Document]]", wanted: dict[str, float], seed: int) -> list[int]:
     """How often each document is taken when those of a source are drawn by importance: once or not at all."""
-    from groundup.corpus.mixture import DsirConfig, count_buckets, log_importance, log_ratio, resample
+    import numpy as np
+
+    from groundup.corpus.mixture import DsirConfig, count_buckets, drawing_order, log_importance, log_ratio
 
     config = DsirConfig()
     good = count_buckets((document.text for document in _documents(target)), config)
@@ -117,8 +119,9 @@ def _towards(target: Path, sources: "dict[str, list[Document]]", wanted: dict[st
     for name, documents in sources.items():
         texts = [document.text for document in documents]
         scores = log_importance(texts, log_ratio(good, count_buckets(texts, config), config), config)
-        mean = sum(document.bytes for document in documents) / max(len(documents), 1)
-        count = min(round(wanted[name] / mean), len(documents)) if mean else 0
-        chosen = set(resample(scores, count, seed).tolist())
-        repeats += [int(place in chosen) for place in range(len(documents))]
+        order = drawing_order(scores, seed)
+        size = np.array([document.bytes for document in documents], np.int64)[order]
+        taken = np.zeros(len(documents), np.int64)
+        taken[order[np.cumsum(size) - size / 2 < wanted[name]]] = 1  # a document is in where most of it is
+        repeats += taken.tolist()
     return repeats

@@ -18,7 +18,7 @@ of the target texts and of the raw texts, the importance weight is
 
     log w(x) = sum over j of z_j (log p_j - log q_j).
 
-`resample` takes the k documents with the greatest log w + g, g from the standard Gumbel distribution: that draws k
+`drawing_order` sorts the documents by log w + g, g from the standard Gumbel distribution: the first k are then k drawn
 without replacement with probabilities in proportion to w. Where we deviate: each bucket has `smoothing` counts added,
 so none has probability zero. Long documents have weights of larger size either way; cut them to parts of similar
 length first.
@@ -150,12 +150,9 @@ def log_importance(texts: Iterable[str], ratio: Values, config: DsirConfig, batc
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def resample(log_weights: Values, count: int, seed: int) -> NDArray[np.int64]:
-    """The places of `count` texts, drawn without replacement in proportion to their weights; in order."""
-    if not 0 <= count <= len(log_weights):
-        raise ConfigError(f"{count} documents cannot be drawn from {len(log_weights)}; ask for at most as many.")
-    keys = log_weights + np.random.default_rng(seed).gumbel(size=len(log_weights))
-    return np.sort(np.argpartition(-keys, count - 1)[:count]) if count else np.zeros(0, np.int64)
+def drawing_order(log_weights: Values, seed: int) -> NDArray[np.int64]:
+    """The places of all texts in the order in which they are drawn, in proportion to their weights."""
+    return np.argsort(-(log_weights + np.random.default_rng(seed).gumbel(size=len(log_weights))), kind="stable")
 
 
 def _normalised(weights: Mapping[str, float]) -> dict[str, float]:

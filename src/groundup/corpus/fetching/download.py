@@ -291,7 +291,9 @@ def _retried(
                 "proxy), then give the same command again: it continues where it was."
             )
         seconds = patience.start_seconds * 2 ** (tried - 1) * random.uniform(0.75, 1.25)
-        stop.wait(min(max(seconds, asked), MOST_WAIT_SECONDS))
+        seconds = min(max(seconds, asked), MOST_WAIT_SECONDS)
+        logger.warning("%s: %s; again in %.0f s (%d of %d attempts)", url, reason, seconds, tried, patience.attempts)
+        stop.wait(seconds)
 
 
 def _check_status(response: httpx.Response) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from groundup.corpus.crawl.jobs import CUT, DOCUMENTS, KEPT, unit_folders
+from groundup.corpus.crawl.jobs import unit_folders
 from groundup.corpus.crawl.near import CLUSTERS
 from groundup.corpus.crawl.shuffle import unit_and_row
 from groundup.corpus.crawl.tables import document_of
 from groundup.corpus.documents import Document, read_jsonl
-from groundup.corpus.inspection.documents import corpus_config, find_document, is_crawl_folder
+from groundup.corpus.inspection.documents import find_document, is_crawl_folder, kept_tables
 
 LONGEST_COMPARED = 20_000  # characters of each text; difflib's time grows with the square of the differences
 CONTEXT_WORDS = 6
@@ -82,6 +82,5 @@ def _load(folder: Path, name: str) -> Document:
     if not is_crawl_folder(folder):
         return find_document(folder, name)
     unit, row = unit_and_row(int(name))
-    job = CUT if corpus_config(folder).segments.enabled else DOCUMENTS
-    table = pq.read_table(unit_folders(folder / "jobs", job)[unit] / KEPT, use_threads=False)
+    table = pq.read_table(kept_tables(folder)[unit], use_threads=False)
     return document_of(table.slice(row, 1).to_pylist()[0])

@@ -16,7 +16,7 @@ from groundup.core.files import read_json
 from groundup.core.seeds import derive_seed
 from groundup.corpus.config import CorpusConfig
 from groundup.corpus.crawl.inputs import find_page
-from groundup.corpus.crawl.jobs import DOCUMENTS, KEPT, REJECTED, unit_folders
+from groundup.corpus.crawl.jobs import CUT, DOCUMENTS, KEPT, REJECTED, unit_folders
 from groundup.corpus.crawl.tables import document_of, read_rows
 from groundup.corpus.documents import Document, read_jsonl
 
@@ -50,7 +50,8 @@ def rejected_tables(folder: Path) -> list[Path]:
 
 def kept_tables(folder: Path) -> list[Path]:
     """The tables of what passed the stages that look at one document; jobs over the whole crawl may have dropped it."""
-    return [unit / KEPT for unit in unit_folders(folder / "jobs", DOCUMENTS)]
+    job = CUT if corpus_config(folder).segments.enabled else DOCUMENTS
+    return [unit / KEPT for unit in unit_folders(folder / "jobs", job)]
 
 
 def rejected_samples(folder: Path, count: int, seed: int = 0, of: Reason | None = None) -> dict[Reason, list[Document]]:
