@@ -54,8 +54,9 @@ class DsirConfig:
     """The bag of n-grams."""
 
     buckets: int = 10_000
-    smoothing: float = 1.0
-    """counts added to each bucket of both models"""
+    smoothing: float = 0.01
+    """counts added to each bucket of both models; together few beside the words of a small target, whose own words
+    would else look rare in it"""
 
     def __post_init__(self) -> None:
         if self.buckets < 1 or self.smoothing <= 0:
