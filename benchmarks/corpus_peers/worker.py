@@ -9,6 +9,7 @@ a few pages outside of the time: compiled code and unpacked lists are then on th
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,14 @@ def fineweb(job: Job, warcs: list[Path], out: Path) -> dict[str, Any]:
 
 def build(job: Job, warcs: list[Path], out: Path) -> dict[str, Any]:
     """The thresholds are those of the peer's pipeline, and so are the blocklist and the language model."""
-    from groundup.corpus.config import AddressConfig, CorpusConfig
-    from groundup.corpus.dedup.config import DeduplicationConfig
+    from groundup.corpus.config import AddressConfig
     from groundup.corpus.execution.run import ExecutionConfig
-    from groundup.corpus.filters.config import FAMILIES, C4Config, CountingConfig, HeuristicsConfig
-    from groundup.corpus.language import LanguageConfig
+    from groundup.recipes.corpus import fineweb
     from groundup.stages.corpus import run_corpus
 
-    counting = CountingConfig(c4_end_punctuation=False, c4_min_words_per_line=3)
-    config = CorpusConfig(
-        source="files",
-        inputs=tuple(warcs),
-        extractor=job["extractor"],
-        addresses=AddressConfig(blocklists=tuple(map(Path, job["blocklists"]))),
-        language=LanguageConfig(keep=("en",), min_score=0.65, method="fasttext"),
-        heuristics=HeuristicsConfig(families=FAMILIES, c4=C4Config(min_sentences=5), counting=counting),
-        deduplication=DeduplicationConfig(ngram=5, bands=14, rows=8, threshold=0.75),
-    )
+    addresses = AddressConfig(blocklists=tuple(map(Path, job["blocklists"])))
+    options: dict[str, Any] = {"source": "files", "inputs": tuple(warcs), "extractor": job["extractor"]}
+    config = replace(fineweb(), addresses=addresses, **options)
     result = run_corpus(config, out, ExecutionConfig("local", job["cores"]))
     rows = {row["stage"]: row for row in result["funnel"]}
     dropped = {name: row["dropped"] for name, row in rows.items() if row["dropped"]}

@@ -12,7 +12,7 @@ from groundup.corpus.classifiers import (
     read_labelled,
     train_classifier,
 )
-from groundup.corpus.documents import Document
+from groundup.corpus.documents import Document, drop
 from groundup.corpus.fasttext.config import FastTextConfig
 from groundup.corpus.fasttext.predictor import load_fasttext
 
@@ -99,6 +99,24 @@ def test_grading_annotates_and_drops_by_the_rule(tmp_path):
     assert {one.id for one in low if not one.drop_reason} == {i for i, score in scores.items() if score <= 0.5}
     with pytest.raises(ConfigError, match="no label 'x'"):
         grade(documents, model, GradeConfig(label="x"))
+
+
+def test_the_most_likely_label_is_written_down():
+    labels = ("farm", "tool")
+    scores = {"hay": [0.7, 0.3], "saw": [0.25, 0.75], "": [0.5, 0.5]}
+
+    class Model:
+        def __init__(self):
+            self.labels = labels
+
+        def probabilities(self, texts):
+            return np.array([scores[text] for text in texts])
+
+    gone = drop(Document("x", "hay"), "language", "language_de")
+    found = grade([*(Document(text, text) for text in scores), gone], Model(), GradeConfig("topic", rule="most_likely"))
+    assert [one.meta.get("topic") for one in found] == ["farm", "tool", "farm", None]
+    assert [one.meta.get("topic_score") for one in found] == [0.7, 0.75, 0.5, None]
+    assert found[-1] == gone
 
 
 @pytest.mark.parametrize("score", [0.0, 0.5, 0.9, 1.0])

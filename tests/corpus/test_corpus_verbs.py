@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 from crawl_inputs import documents, files_of, page, prose, warc
@@ -150,3 +151,19 @@ def test_a_reason_that_rejected_nothing_is_refused(tmp_path, capsys):
     assert main(["corpus", "build", "--input", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out")]) == 0
     assert main(["corpus", "inspect", str(tmp_path / "out"), "--reason", "language/language_dd"]) != 0
     assert "did you mean 'language/language_de'?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_mix_of_topics_weighs_them(tmp_path, capsys):
+    marked = [
+        Document(f"{topic}-{i}", prose(i, 60), meta={"topic": topic}) for topic in ("farm", "tool") for i in range(30)
+    ]
+    write_jsonl(tmp_path / "a.jsonl", marked[::2])
+    write_jsonl(tmp_path / "b.jsonl", marked[1::2])
+    words = ["--input", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--out", str(tmp_path / "mix.jsonl")]
+    assert main(["corpus", "mix", *words, "--budget", "8000", "--by", "topic", "--factor", "farm=3"]) == 0
+    sizes = Counter()
+    for document in read_jsonl(tmp_path / "mix.jsonl"):
+        sizes[document.meta["topic"]] += document.bytes
+    assert sizes["farm"] / sizes.total() == pytest.approx(0.75, abs=0.05)
+    assert main(["corpus", "mix", *words, "--budget", "8000", "--by", "subject"]) != 0
+    assert "has no 'subject' in its \"meta\"" in " ".join(capsys.readouterr().err.split())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groundup.core.errors import ConfigError
+from groundup.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from groundup.corpus.documents import Document
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Args:
     """Mix sources: weights for each, a budget in bytes, and which documents that means; none is repeated more often
-    than --max-epochs. A source is a corpus folder or a file of documents, and its name is the file's or folder's.
+    than --max-epochs. A source is a corpus folder or a file of documents, and its name is the file's or folder's; with
+    --by FIELD it is all documents of one value of that field of "meta", such as a topic (groundup corpus classify).
 
     Weights are in proportion to size, times --factor NAME=F where given, or to size^(1/T) with --temperature. With
     --target the documents of each source are drawn by importance (DSIR) towards the texts of that file instead of
@@ -23,6 +24,7 @@ class Args:
       groundup corpus mix --input corpora/web corpora/books --out mix.jsonl --budget 1e9 --factor books=3
       groundup corpus mix --input web.jsonl code.jsonl --out mix.jsonl --budget 5e8 --temperature 2
       groundup corpus mix --input web.jsonl --out mix.jsonl --budget 1e8 --target wikipedia.jsonl
+      groundup corpus mix --input topics.jsonl --out mix.jsonl --budget 1e8 --by topic --factor science=3 shopping=0.5
     """
 
     input: tuple[Path, ...]
@@ -31,6 +33,8 @@ class Args:
     """The .jsonl file to write, or .jsonl.gz or .jsonl.zst."""
     budget: float
     """Bytes of text to write."""
+    by: str | None = None
+    """A field of "meta" whose values are the sources, whatever file a document is in."""
     factor: tuple[str, ...] = ()
     """NAME=F: so many times its share by size; 0 leaves it out."""
     temperature: float | None = None
@@ -56,9 +60,7 @@ def run(args: Args) -> None:
     from groundup.corpus.documents import write_jsonl
     from groundup.corpus.mixture import choose_repeats, plan_mixture, scaled_weights, temperature_weights
 
-    sources = {path.name.split(".")[0]: _documents(path) for path in args.input}
-    if len(sources) < len(args.input):
-        raise ConfigError(f"The sources have the names {', '.join(sources)}, some of them twice; rename a file.")
+    sources = _sources(args.input) if args.by is None else _sources_by(args.by, args.input)
     sizes = {name: float(sum(document.bytes for document in documents)) for name, documents in sources.items()}
     weights = (
         scaled_weights(sizes, _factors(args.factor))
@@ -86,6 +88,26 @@ def run(args: Args) -> None:
     Console().print(table)
     size = sum(document.bytes for document in taken)
     print(f"{len(taken):,} documents ({size:,} bytes of {args.budget:,.0f} asked for): {args.out}")
+
+
+def _sources(paths: tuple[Path, ...]) -> "dict[str, list[Document]]":
+    sources = {path.name.split(".")[0]: _documents(path) for path in paths}
+    if len(sources) < len(paths):
+        raise ConfigError(f"The sources have the names {', '.join(sources)}, some of them twice; rename a file.")
+    return sources
+
+
+def _sources_by(field: str, paths: tuple[Path, ...]) -> "dict[str, list[Document]]":
+    sources: dict[str, list[Document]] = {}
+    for path in paths:
+        for document in _documents(path):
+            if field not in document.meta:
+                raise InputError(
+                    f'{path}: the document {document.id!r} has no {field!r} in its "meta"; groundup corpus classify '
+                    f"--grade.name {field} --grade.rule most_likely writes one."
+                )
+            sources.setdefault(str(document.meta[field]), []).append(document)
+    return dict(sorted(sources.items()))
 
 
 def _documents(path: Path) -> "list[Document]":

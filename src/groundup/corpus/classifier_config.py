@@ -37,7 +37,8 @@ class GradeConfig:
 
     name: str = "quality"
     label: str = "good"
-    rule: Literal["none", "threshold", "pareto"] = "none"
+    rule: Literal["none", "threshold", "pareto", "most_likely"] = "none"
+    """most_likely drops nothing: the most likely label stands in `meta`, with its score, not the score of one label"""
     threshold: float = 0.5
     above: bool = True
     """keep what scores high; False keeps what scores low (toxicity)"""

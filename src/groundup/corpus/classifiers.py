@@ -91,15 +91,24 @@ def train_classifier(
 def grade(documents: Sequence[Document], model: FastText, config: GradeConfig) -> list[Document]:
     """The documents with their score in `meta`; what the rule does not keep is dropped with its reason. Those that are
     dropped already stay as they are."""
-    column = model.column(config.label)
+    column = None if config.rule == "most_likely" else model.column(config.label)
     kept = [document for document in documents if document.drop_reason is None]
-    scores = iter(model.probabilities([one.text[: config.most_characters] for one in kept])[:, column].tolist())
-    return [document if document.drop_reason else _graded(document, next(scores), config) for document in documents]
+    scores_NL = model.probabilities([one.text[: config.most_characters] for one in kept])
+    if column is None:
+        found = ((model.labels[best], row[best]) for row in scores_NL.tolist() for best in [row.index(max(row))])
+        return [one if one.drop_reason else _labelled(one, *next(found), config) for one in documents]
+    scores = iter(scores_NL[:, column].tolist())
+    return [one if one.drop_reason else _graded(one, next(scores), config) for one in documents]
 
 
 def pareto_keeps(score: float, identity: str, seed: int = 0) -> bool:
     """Whether a draw from Pareto(9), a function of the document's id and the seed, is above 1 - score."""
     return _uniform(identity, seed) ** (-1 / PARETO_SHAPE) - 1 > 1 - score
+
+
+def _labelled(document: Document, label: str, score: float, config: GradeConfig) -> Document:
+    found = {config.name: label, f"{config.name}_score": min(round(score, 6), 1.0)}
+    return replace(document, meta=document.meta | found)
 
 
 def _graded(document: Document, score: float, config: GradeConfig) -> Document:
