@@ -193,7 +193,6 @@ def test_the_cluster_at_ray_address_is_used(monkeypatch):
     assert ExecutionConfig("local").kind == "local"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_ray_writes_the_same_bytes_and_runs_again_what_a_dead_worker_left(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="the executor ray needs the package ray (pip install 'groundup[ray]')")
