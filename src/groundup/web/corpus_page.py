@@ -4,6 +4,7 @@ One static HTML document in the style of the run report: no script, no asset. Wh
 of a corpus folder (`corpus/inspection`), read by the caller.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,8 @@ def _cards(result: dict[str, Any]) -> Markup:
         card("Held out", whole(splits["heldout"]["documents"]), size(splits["heldout"]["bytes"])),
     ]
     if result.get("seconds"):
-        note = f"{result.get('workers', 1)} workers"
+        workers = result.get("workers", 1)
+        note = "1 worker" if workers == 1 else f"{workers} workers"
         cards.append(card("Documents a second", whole(read / result["seconds"]), note))
     return element("dl", *cards, class_="cards")
 
@@ -114,7 +116,7 @@ def _funnel(result: dict[str, Any]) -> Child:
 
 
 def _languages(result: dict[str, Any]) -> Child:
-    counts = sorted(result.get("languages", {}).items(), key=lambda item: -item[1])[:20]
+    counts = [(name, count) for name, count in Counter(result.get("languages", {})).most_common(20) if count]
     if not counts:
         return None
     bars = [plots.Bar(code, count, f"{count:,}") for code, count in counts]
