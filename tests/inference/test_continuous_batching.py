@@ -221,7 +221,7 @@ def test_blocks_are_gathered_when_the_batch_changes_and_not_for_every_token(monk
         return len(gathers)
 
     engine.add(Request((1, 2, 3), Sampling(20, 0.0)))
-    tensors = 2 * len(engine.cache.layers)
+    tensors = 2 * len(engine.cache.whole.layers)
     assert [gathered() for _ in range(4)] == [tensors, tensors, 0, 0], "the prompt, and what decodes"
     engine.add(Request((5, 6), Sampling(4, 0.0)))
     assert [gathered() for _ in range(6)] == [tensors, tensors, 0, 0, tensors, 0], "the prompt, two that decode, one"

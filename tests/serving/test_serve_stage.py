@@ -7,6 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -72,6 +75,7 @@ def test_port_zero_is_any_free_port():
         ({"port": -1}, "port is -1"),
         ({"host": ""}, "host is empty"),
         ({"finish_seconds": -1}, "finish_seconds is -1"),
+        ({"threads": -1}, "threads is -1"),
         ({"app": AppOptions(max_waiting=0)}, "max_waiting is 0"),
         ({"app": AppOptions(max_body_bytes=10)}, "max_body_bytes is 10"),
         ({"app": AppOptions(api_keys=("",))}, "API key is empty"),
@@ -154,39 +158,68 @@ def test_a_server_that_was_killed_starts_again_on_the_same_port():
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+def tiny_checkpoint(folder, width=16, **changes):
     """A tiny decoder with random weights and a tokenizer of bytes, as training would save them."""
     from groundup.checkpoint.store import write_checkpoint
     from groundup.models.decoder import Decoder
     from groundup.models.initialization import initialize
     from groundup.models.presets import llama
 
-    folder = tmp_path_factory.mktemp("tiny")
     specials = {name: 256 + index for index, name in enumerate(SPECIAL_TOKENS)}
     BytePairTokenizer([], special_tokens=specials).save(folder / "tokenizer")
-    shape = {"width": 16, "depth": 1, "num_heads": 2, "num_kv_heads": 2, "mlp_width": 32}
-    config = llama(vocab_size=260, context_length=64, **shape)
+    shape = {"width": width, "depth": 1, "num_heads": 2, "num_kv_heads": 2, "mlp_width": 32}
+    config = replace(llama(vocab_size=260, context_length=64, **shape), **changes)
     decoder = Decoder(config)
     initialize(decoder, seed=0)
     return write_checkpoint(folder / "checkpoints", 1, config, decoder.state_dict(), {}, folder / "tokenizer")
 
 
-def test_groundup_serve_with_a_real_model(checkpoint):
-    command = [sys.executable, "-m", "groundup.cli.main", "serve", str(checkpoint), "--port", "0", "--name", "tiny"]
+@contextmanager
+def serving(*words):
+    """`groundup serve` with a name for each model, as a process, and its URL."""
+    command = [sys.executable, "-m", "groundup.cli.main", "serve", *map(str, words), "--port", "0"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as server:
         try:
-            said = [server.stdout.readline() for _ in range(9)]
-            url = next(line.split()[-1] for line in said if line.strip().startswith("API")).removesuffix("/v1")
-            body = {"model": "tiny", "seed": 3, "max_tokens": 12}
-            chat = body | {"messages": [{"role": "user", "content": "Hi"}]}
-            answers = [httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=30).json() for _ in range(2)]
-            stream = httpx.post(f"{url}/v1/chat/completions", json=chat | {"stream": True}).text
-            text = httpx.post(f"{url}/v1/completions", json=body | {"prompt": "Fellow"}).json()
-            page = httpx.get(url, follow_redirects=True)
-            server.send_signal(signal.SIGINT)
-            _, errors = server.communicate(timeout=10)
+            url = next(line.split()[-1] for line in server.stdout if line.strip().startswith("API"))
+            yield server, url.removesuffix("/v1")
         finally:
             server.kill()
+
+
+@pytest.mark.slow
+def test_two_compiled_models_answer_side_by_side_as_they_do_alone(tmp_path):
+    paths = tiny_checkpoint(tmp_path / "a"), tiny_checkpoint(tmp_path / "b", width=32, ngram_lengths=(2, 3))
+    with serving(*paths, "--name", "a", "b", "--compile") as (server, url):
+
+        def texts(model, count=5):  # one after the other: a batch of two may round differently
+            body = {"model": model, "prompt": "Fellow", "max_tokens": 40, "seed": 3, "ignore_eos": True}
+            answers = [httpx.post(f"{url}/v1/completions", json=body, timeout=120) for _ in range(count)]
+            return [answer.json()["choices"][0]["text"] for answer in answers]
+
+        alone = [texts("a", 1), texts("b", 1)]
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(texts, "ab")) == [5 * one for one in alone]
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=10)
+    assert alone[0] != alone[1]
+    assert "eager" not in errors
+    assert "Traceback" not in errors
+
+
+def test_groundup_serve_with_a_real_model(checkpoint):
+    with serving(checkpoint, "--name", "tiny") as (server, url):
+        body = {"model": "tiny", "seed": 3, "max_tokens": 12}
+        chat = body | {"messages": [{"role": "user", "content": "Hi"}]}
+        answers = [httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=30).json() for _ in range(2)]
+        stream = httpx.post(f"{url}/v1/chat/completions", json=chat | {"stream": True}).text
+        text = httpx.post(f"{url}/v1/completions", json=body | {"prompt": "Fellow"}).json()
+        page = httpx.get(url, follow_redirects=True)
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=10)
     first, second = answers
     assert first["choices"] == second["choices"]  # the same seed draws the same tokens
     assert first["usage"]["prompt_tokens"] == 6

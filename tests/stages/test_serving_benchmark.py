@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from groundup.cli.main import main
 from groundup.core.errors import ConfigError, InputError, MissingError
 from groundup.serving.load import Arrival, Sample, measure, percentiles, summary
-from groundup.stages.serving_benchmark import ServingBenchmarkConfig, run_serving_benchmark
+from groundup.stages.serving_benchmark import ServingBenchmarkConfig, run_serving_benchmark, warm_up
 from groundup.web.serving_page import render
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
@@ -53,6 +53,10 @@ def test_a_level_asks_every_body_once_and_no_more_than_so_many_at_once(rate):
     assert engine.most_running == 3
     gaps = [after - before for s in samples for before, after in zip(s.pieces, s.pieces[1:], strict=False)]
     assert 0.01 <= np.median(gaps) < 1
+
+
+def test_a_warm_up_has_every_batch_size_that_a_level_can_have():
+    assert [warm_up(clients) for clients in (1, 2, 4, 5)] == [[1], [1, 2], [1, 2, 4], [1, 2, 4, 5]]
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,8 @@ class Args:
     """The model to ask; the server's first if left out."""
     compile: bool = False
     """Start the server with --compile."""
+    threads: int = 0
+    """Start the server with --threads."""
     seed: int = 0
     """The same seed asks the same."""
     out: Path = Path("runs/bench-serve")
@@ -60,7 +62,8 @@ def run(args: Args) -> None:
     levels = (args.concurrency, args.requests, args.rate, args.prompt_tokens, args.output_tokens, args.prompts)
     config = ServingBenchmarkConfig(*levels, args.seed)
     key = os.environ.get(KEY_VARIABLE, "")
-    result = run_serving_benchmark(config, args.target, args.out, model=args.model, api_key=key, compiled=args.compile)
+    options = [*(["--compile"] if args.compile else []), "--threads", str(args.threads)]
+    result = run_serving_benchmark(config, args.target, args.out, model=args.model, api_key=key, options=options)
     console = Console()
     console.print(latencies(result))
     failed = sum(level["failed"] for level in result["levels"])

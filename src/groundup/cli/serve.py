@@ -38,6 +38,8 @@ class Args:
     """The models' names for clients, one for each; the folders' names if left out."""
     compile: bool = False
     """Decode by compiled functions: some seconds to a minute when a batch size first comes, then faster."""
+    threads: int = 0
+    """Cores that compute, 0 for all. One less leaves a core to the network: a small model answers faster so."""
     api_key: tuple[str, ...] = ()
     """Keys that clients must send; other users of this machine can read them here, so better by the two below."""
     api_key_file: Path | None = None
@@ -77,7 +79,7 @@ def config_of(args: Args) -> "ServeConfig":
 
     limits = Limits(args.max_running, args.tokens_per_step, cache_bytes=args.cache_megabytes * 2**20)
     app = AppOptions(args.max_waiting, args.max_body_bytes, api_keys(args), args.cors_origin)
-    return ServeConfig(args.host, args.port, args.finish_seconds, args.compile, limits, app)
+    return ServeConfig(args.host, args.port, args.finish_seconds, args.compile, limits, app, args.threads)
 
 
 def api_keys(args: Args) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from groundup.core.errors import InputError
 from groundup.inference.engine import Engine
+from groundup.inference.forward_pass import eagerly
 from groundup.inference.requests import Completion, Request
 
 MOST_BEAMS = 64
@@ -107,9 +108,9 @@ class _Search:
     def _read(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
         """Log-probabilities (B, V), fp64, of what follows."""
         model = self._engine.model
-        with torch.compiler.set_stance("force_eager"):
+        with eagerly():
             hidden_BTD = model(tokens_BT, positions_BT, self._cache)
-        logits_BV = model.unembed(hidden_BTD[:, -1])[:, : self._engine.tokenizer.vocab_size]
+            logits_BV = model.unembed(hidden_BTD[:, -1])[:, : self._engine.tokenizer.vocab_size]
         return torch.log_softmax(logits_BV.double(), dim=-1)
 
 

@@ -16,8 +16,8 @@ still fits: it always does, as model and pages stay the same and only the number
 Compiling takes from ten seconds to a minute for each bucket (then it is on disk), and a token gains milliseconds. So it
 pays after some thousand tokens: a server compiles, one short text does not.
 
-Only memory by position can be compiled so: pages of keys, values or latents. A decoder with states, rings or experts
-(whose shapes depend on the tokens) runs without.
+Only memory by position can be compiled so: pages of keys, values, latents or the tokens themselves, which n-gram
+embeddings look back at. A decoder with states, rings or experts (whose shapes depend on the tokens) runs without.
 
 Shapes: B batch, M blocks of the longest row, N slots of the pages, S slots of a row, G key/value heads, K head width, V
 vocabulary.
@@ -31,13 +31,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundup.inference.paged_cache import PagedSlots
+from groundup.inference.forward_pass import alone
+from groundup.inference.paged_cache import PagedSlots, PagedTokens, Table
 from groundup.inference.sampling import Best, best_of
 from groundup.kernels.compiler import can_compile
 from groundup.kernels.dispatch import record, warn_once
 from groundup.kernels.matvec import multiply_and_sum
 from groundup.kernels.packed_product import PackedWeights, can_pack, packed_products
-from groundup.models.cache import KVCache, LayerCache, SlotCache
+from groundup.models.cache import KVCache, LayerCache, SlotCache, TokenCache
 from groundup.models.decoder import Decoder
 from groundup.models.language_model import LanguageModel
 from groundup.models.mixture_of_experts import MixtureOfExperts
@@ -53,39 +54,37 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def decode_step(
-    model: LanguageModel, layers: Sequence[LayerCache], block_size: int, vocab_size: int
-) -> "DecodeStep | None":
-    """The compiled step of a model whose keys and values lie in the pages of these layers; None, said once, where it
-    has no fixed shapes or there is no compiler."""
+def decode_step(model: LanguageModel, memory: KVCache, block_size: int, vocab_size: int) -> "DecodeStep | None":
+    """The compiled step of a model with this memory in pages; None, said once, where it has no fixed shapes or there is
+    no compiler."""
     reason = ""
-    if not isinstance(model, Decoder) or model.ngrams is not None:
-        reason = "only decoders without n-gram embeddings have a step of fixed shapes"
+    if not isinstance(model, Decoder):
+        reason = "only decoders have a step of fixed shapes"
     elif any(isinstance(part, MixtureOfExperts) for part in model.modules()):
         reason = "which experts work depends on the token"
-    elif not all(isinstance(layer, PagedSlots) or not vars(layer) for layer in layers):
+    elif not all(isinstance(layer, PagedSlots) or not vars(layer) for layer in memory.layers):
         reason = "states and windows are not by position"
-    elif not can_compile(pages_of(layers).keys_NGK.device):
+    elif not can_compile(pages_of(memory).keys_NGK.device):
         reason = "there is no C++ compiler (g++ or clang++)"
     if reason:
         warn_once("inference.step", "eager", reason)
         return None
     record("inference.step", "compiled")
     record("attention.one_query", "multiply_and_sum")
-    return DecodeStep(model, layers, block_size, vocab_size)
+    return DecodeStep(model, memory, block_size, vocab_size)
 
 
 class DecodeStep:
     """The step of a model, compiled for each bucket of rows when it first comes."""
 
-    def __init__(self, model: LanguageModel, layers: Sequence[LayerCache], block_size: int, vocab_size: int) -> None:
+    def __init__(self, model: LanguageModel, memory: KVCache, block_size: int, vocab_size: int) -> None:
         self._most_rows: dict[int, int] = {}  # by bucket
         self._compiled: dict[tuple[int, int], Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Best]]] = {}
-        self._packed = PackedWeights() if can_pack(pages_of(layers).keys_NGK.device) else None
+        self._packed = PackedWeights() if can_pack(pages_of(memory).keys_NGK.device) else None
 
         def step(tokens_B: Tensor, positions_B: Tensor, table_BM: Tensor) -> tuple[Tensor, Best]:
-            views = step_views(layers, positions_B, table_BM, block_size)
-            hidden_BTD = model(tokens_B[:, None], positions_B[:, None], KVCache(views))
+            seen = seen_in_step(memory, positions_B[:, None], table_BM, block_size)
+            hidden_BTD = model(tokens_B[:, None], positions_B[:, None], seen)
             logits_BV = model.unembed(hidden_BTD)[:, 0, :vocab_size]
             return logits_BV, best_of(logits_BV)
 
@@ -101,9 +100,10 @@ class DecodeStep:
         positions_B = torch.tensor([*positions, *[-1] * rest])
         table_BM = torch.tensor([[*table, *[0] * (M - len(table))] for table in (*tables, *[[]] * rest)])
         inputs = (tokens_B, positions_B, table_BM)
-        if B not in self._most_rows:
-            self._most_rows[B] = self._measured(B, *inputs)
-        logits_BV, best = self._run(B, self._most_rows[B], *inputs)
+        with alone():
+            if B not in self._most_rows:
+                self._most_rows[B] = self._measured(B, *inputs)
+            logits_BV, best = self._run(B, self._most_rows[B], *inputs)
         return logits_BV[: len(tokens)], Best(*(each[: len(tokens)] for each in best))
 
     def _run(self, B: int, most: int, *inputs: Tensor) -> tuple[Tensor, Best]:
@@ -132,25 +132,25 @@ class DecodeStep:
         return few
 
 
-def step_views(
-    layers: Sequence[LayerCache], positions_B: Tensor, table_BM: Tensor, block_size: int
-) -> list[LayerCache]:
-    """What the layers see of their pages in one step."""
-    pages = pages_of(layers)
-    M, device = table_BM.shape[1], table_BM.device
-    real_B = positions_B.clamp(min=0)
-    blocks_B = table_BM.gather(1, (real_B // block_size)[:, None])[:, 0]
-    new_B = torch.where(positions_B < 0, pages.keys_NGK.shape[0] - 1, blocks_B * block_size + real_B % block_size)
-    slots_BS = (table_BM[:, :, None] * block_size + torch.arange(block_size, device=device)).flatten(1)
-    order_1S = torch.arange(M * block_size, device=device)[None]
-    return [
-        SlotsOfStep(layer, new_B, slots_BS, order_1S) if isinstance(layer, PagedSlots) else layer for layer in layers
-    ]
+def seen_in_step(memory: KVCache, positions_B1: Tensor, table_BM: Tensor, block_size: int) -> KVCache:
+    """What a model sees of its memory in one step."""
+    table = Table(table_BM, block_size, len(pages_of(memory).keys_NGK) - 1)
+    new_B = table.slots_of(positions_B1)[:, 0]
+    order_S = torch.arange(block_size, device=table_BM.device)
+    slots_BS = (table_BM[:, :, None] * block_size + order_S).flatten(1)
+    order_1S = torch.arange(slots_BS.shape[1], device=table_BM.device)[None]
+
+    def seen(part: LayerCache) -> LayerCache:
+        if isinstance(part, PagedSlots):
+            return SlotsOfStep(part, new_B, slots_BS, order_1S)
+        return TokensOfStep(part, table) if isinstance(part, PagedTokens) else part
+
+    return memory.with_layers(seen)
 
 
-def pages_of(layers: Sequence[LayerCache]) -> PagedSlots:
+def pages_of(memory: KVCache) -> PagedSlots:
     """The first layer's that has some; all have as many slots."""
-    return next(layer for layer in layers if isinstance(layer, PagedSlots))
+    return next(layer for layer in memory.layers if isinstance(layer, PagedSlots))
 
 
 class SlotsOfStep(SlotCache):
@@ -166,6 +166,16 @@ class SlotsOfStep(SlotCache):
         self.values_NGK.index_copy_(0, self.new_B, v_BGTK[:, :, 0])
         keys_BSGK, values_BSGK = self.keys_NGK[self.slots_BS], self.values_NGK[self.slots_BS]
         return keys_BSGK.transpose(1, 2), values_BSGK.transpose(1, 2), self.order_1S
+
+
+class TokensOfStep(TokenCache):
+    """The ids of the tokens in their pages, by the table of the step."""
+
+    def __init__(self, pages: PagedTokens, table: Table) -> None:
+        self._pages, self._table = pages, table
+
+    def update(self, positions_BT: Tensor, tokens_BT: Tensor) -> list[Tensor]:
+        return self._pages.update_at(self._table, positions_BT, tokens_BT)
 
 
 def power_of_two(count: int) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from groundup.checkpoint.store import Checkpoint, latest_checkpoint, read_checkpoint
 from groundup.core.errors import InputError, MissingError
 from groundup.inference.decode_step import DecodeStep, decode_step
+from groundup.inference.forward_pass import eagerly
 from groundup.inference.paged_cache import PagedCache
 from groundup.inference.prompt_scoring import text_logprobs
 from groundup.inference.requests import Completion, Delta, Load, Request, TokenLogprob
@@ -126,7 +127,7 @@ class Engine:
         """Decode by compiled functions from now on (`decode_step.py`); False, said once, where that cannot be done."""
         if not self.limits.batch_invariant:  # whose shapes a compiled step would round up with the table
             vocab_size = self.tokenizer.vocab_size
-            self._decode_step = decode_step(self.model, self.cache.layers, self.limits.block_size, vocab_size)
+            self._decode_step = decode_step(self.model, self.cache.whole, self.limits.block_size, vocab_size)
         return self._decode_step is not None
 
     def forget(self) -> None:
@@ -155,14 +156,15 @@ class Engine:
         for start in range(0, len(pairs), MAX_BATCH):
             rows = [self._score_row(*pair) for pair in pairs[start : start + MAX_BATCH]]
             tokens_BT = pad([row[0] for row in rows])
-            with torch.compiler.set_stance("force_eager"):
+            with eagerly():
                 hidden_BTD = self.model(tokens_BT)
-            for hidden_TD, (inputs, continuation) in zip(hidden_BTD, rows, strict=True):
-                scored_CD = hidden_TD[len(inputs) - len(continuation) : len(inputs)]  # logits of these only: V is large
-                logprobs_CV = torch.log_softmax(self.model.unembed(scored_CD), dim=-1)
-                targets_C = torch.tensor(continuation)
-                total = logprobs_CV.gather(-1, targets_C[:, None]).double().sum().item()
-                results.append((total, bool((logprobs_CV.argmax(dim=-1) == targets_C).all())))
+                for hidden_TD, (inputs, continuation) in zip(hidden_BTD, rows, strict=True):
+                    # Logits of these only: V is large.
+                    scored_CD = hidden_TD[len(inputs) - len(continuation) : len(inputs)]
+                    logprobs_CV = torch.log_softmax(self.model.unembed(scored_CD), dim=-1)
+                    targets_C = torch.tensor(continuation)
+                    total = logprobs_CV.gather(-1, targets_C[:, None]).double().sum().item()
+                    results.append((total, bool((logprobs_CV.argmax(dim=-1) == targets_C).all())))
         return results
 
     def _score_row(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -237,19 +239,20 @@ class Engine:
             last = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
             tables = [chunk.sequence.table for chunk in chunks]
             return self._decode_step(last, [chunk.start for chunk in chunks], tables)
-        hidden_BTD = self._forward(chunks)
-        ending = [row for row, chunk in enumerate(chunks) if chunk.samples]
-        if not ending:
-            return torch.empty(0, self.tokenizer.vocab_size), None
-        last_bD = hidden_BTD[ending, [chunks[row].count - 1 for row in ending]]
-        return self.model.unembed(last_bD)[:, : self.tokenizer.vocab_size], None
+        with eagerly():  # even where training compiled the blocks: these shapes change every time
+            hidden_BTD = self._forward(chunks)
+            ending = [row for row, chunk in enumerate(chunks) if chunk.samples]
+            if not ending:
+                return torch.empty(0, self.tokenizer.vocab_size), None
+            last_bD = hidden_BTD[ending, [chunks[row].count - 1 for row in ending]]
+            return self.model.unembed(last_bD)[:, : self.tokenizer.vocab_size], None
 
     def _forward(self, chunks: list[Chunk]) -> Tensor:
-        """Hidden states of chunks. Eager even where training compiled the blocks: these shapes change every time."""
+        """Hidden states of chunks."""
         ends = [chunk.start + chunk.count for chunk in chunks]
         tokens_BT = pad([c.sequence.tokens[c.start : end] for c, end in zip(chunks, ends, strict=True)])
         positions_BT = pad([range(c.start, end) for c, end in zip(chunks, ends, strict=True)], value=-1)
-        with torch.compiler.set_stance("force_eager"), self.cache.of(chunks, positions_BT) as cache:
+        with self.cache.of(chunks, positions_BT) as cache:
             return self.model(tokens_BT, positions_BT, cache)
 
     def _draw(self, logits_BV: Tensor, best: Best | None, rows: list["Live"]) -> None:

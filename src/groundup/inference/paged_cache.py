@@ -58,17 +58,12 @@ class PagedCache:
             self._row_pools.append(RowPool(part, limits.max_running))
             return self._row_pools[-1].layer
 
-        self._cache = empty.with_layers(pooled)
+        self.whole = empty.with_layers(pooled)  # of all sequences
 
     @property
     def by_position(self) -> bool:
         """Whether all memory is, so that beginnings of texts can be shared."""
         return not self._row_pools
-
-    @property
-    def layers(self) -> list[LayerCache]:
-        """The memory of each layer."""
-        return self._cache.layers
 
     def clear_row(self, row: int) -> None:
         """Nothing of the sequence that had it before is left."""
@@ -93,9 +88,22 @@ class PagedCache:
         rows = slice(first, first + len(numbers)) if neighbours else torch.tensor(numbers)
         for pool in self._row_pools:
             pool.take(rows)
-        yield self._cache
+        yield self.whole
         for pool in self._row_pools:
             pool.put_back(rows)
+
+
+class Table:
+    """The blocks of some rows (B, M), each of `size` slots, in the order of their positions."""
+
+    def __init__(self, blocks_BM: Tensor, size: int, padding: int) -> None:
+        self.blocks_BM, self._size, self._padding = blocks_BM, size, padding
+
+    def slots_of(self, positions_BT: Tensor) -> Tensor:
+        """The slot of each position of the rows; that of padding for negative ones."""
+        real_BT = positions_BT.clamp(min=0)
+        blocks_BT = self.blocks_BM.gather(1, real_BT // self._size)
+        return torch.where(positions_BT < 0, self._padding, blocks_BT * self._size + real_BT % self._size)
 
 
 class Pages:
@@ -119,23 +127,19 @@ class Pages:
                 self.batch, self._width = self.batch + 1, longest + SPARE_BLOCKS
             self._expected = [(chunk.sequence.id, chunk.start + 1) for chunk in chunks]
             width = self._width
-        self._table_BM = torch.tensor([[*table, *[0] * (width - len(table))] for table in tables], device=device)
+        table_BM = torch.tensor([[*table, *[0] * (width - len(table))] for table in tables], device=device)
+        self.table = Table(table_BM, size, self.num_blocks * size)
         self.key_positions_1S = torch.arange(longest * size, device=device)[None]
-        self.slots_N = self.slots_of(positions_BT).flatten()
-
-    def slots_of(self, positions_BT: Tensor) -> Tensor:
-        """The slot of each position of the rows; that of padding for negative ones."""
-        size, real_BT = self._size, positions_BT.clamp(min=0)
-        blocks_BT = self._table_BM.gather(1, real_BT // size)
-        return torch.where(positions_BT < 0, self.num_blocks * size, blocks_BT * size + real_BT % size)
+        self.slots_N = self.table.slots_of(positions_BT).flatten()
 
     def read(self, pool: Tensor) -> Tensor:
         """The slots of the rows, (B, G, S, K), and where they decode some more for what is to come.
 
         Contiguous: attention to keys that lie G·K apart takes almost twice as long as to those that lie K apart.
         """
-        gathered = self.blocks(pool).index_select(0, self._table_BM.flatten())
-        return gathered.view(len(self._table_BM), -1, *pool.shape[1:]).transpose(1, 2).contiguous()
+        table_BM = self.table.blocks_BM
+        gathered = self.blocks(pool).index_select(0, table_BM.flatten())
+        return gathered.view(len(table_BM), -1, *pool.shape[1:]).transpose(1, 2).contiguous()
 
     def blocks(self, pool: Tensor) -> Tensor:
         """A pool (slots, ...) as its blocks (M, all that one holds), without the slot of padding."""
@@ -164,7 +168,7 @@ class PagedSlots(SlotCache):
 
     def update(self, positions_BT: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pages = self._pages
-        slots_N = pages.slots_of(positions_BT).flatten() if self._of_patches else pages.slots_N
+        slots_N = pages.table.slots_of(positions_BT).flatten() if self._of_patches else pages.slots_N
         self.keys_NGK.index_copy_(0, slots_N, k_BGTK.transpose(1, 2).flatten(0, 1))
         self.values_NGK.index_copy_(0, slots_N, v_BGTK.transpose(1, 2).flatten(0, 1))
         if pages.decodes and not self._of_patches:
@@ -196,11 +200,13 @@ class PagedTokens(TokenCache):
         self.ids_N = pages.new_pool(empty.ids_BS)
 
     def update(self, positions_BT: Tensor, tokens_BT: Tensor) -> list[Tensor]:
-        self.ids_N.index_copy_(0, self._pages.slots_N, tokens_BT.flatten())
+        return self.update_at(self._pages.table, positions_BT, tokens_BT)
+
+    def update_at(self, table: Table, positions_BT: Tensor, tokens_BT: Tensor) -> list[Tensor]:
+        """`update` of the rows of a table."""
+        self.ids_N.index_copy_(0, table.slots_of(positions_BT).flatten(), tokens_BT.flatten())
         return [
-            torch.where(
-                positions_BT < distance, self.nothing, self.ids_N[self._pages.slots_of(positions_BT - distance)]
-            )
+            torch.where(positions_BT < distance, self.nothing, self.ids_N[table.slots_of(positions_BT - distance)])
             for distance in range(1, self.back + 1)
         ]
 

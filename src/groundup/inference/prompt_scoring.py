@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from groundup.inference.forward_pass import eagerly
 from groundup.inference.requests import TokenLogprob
 from groundup.models.language_model import LanguageModel
 
@@ -20,7 +21,7 @@ def text_logprobs(model: LanguageModel, vocab_size: int, ids: Sequence[int], alt
     """Of each id but the first, with so many of the likeliest among the first `vocab_size` ids, best first."""
     if len(ids) < 2:
         return []
-    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+    with torch.inference_mode(), eagerly():
         hidden_TD = model(torch.tensor([list(ids[:-1])]))[0]
         found: list[TokenLogprob] = []
         for start in range(0, len(ids) - 1, ROWS):

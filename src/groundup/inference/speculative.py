@@ -25,6 +25,7 @@ from torch import Tensor
 from groundup.core.errors import InputError
 from groundup.core.seeds import derive_seed
 from groundup.inference.engine import Engine
+from groundup.inference.forward_pass import eagerly
 from groundup.inference.requests import Completion, Delta, Request, Sampling
 from groundup.inference.sampling import Text, change_logits, distributions, draw, token_logprobs, uniform
 from groundup.inference.sequence import Generation
@@ -119,10 +120,11 @@ class Reader:
         """Those behind the last so many tokens of a text (last, V); reads what it has not read yet."""
         known = min(_common(self._read, ids), len(ids) - last)
         positions_1T = torch.arange(known, len(ids))[None]
-        with torch.compiler.set_stance("force_eager"):
+        with eagerly():
             hidden_1TD = self._model(torch.tensor([list(ids[known:])]), positions_1T, self._cache)
+            logits_LV = self._model.unembed(hidden_1TD[0, -last:])
         self._read = list(ids)
-        return self._model.unembed(hidden_1TD[0, -last:])
+        return logits_LV
 
 
 class SpeculativeDecoder:

@@ -59,6 +59,14 @@ def hashed(tokens: Sequence[Tensor], buckets: int) -> Tensor:
     """A bucket for each n-gram; multiplicative hashing, one token after the other, of a tensor for each place."""
     key = torch.zeros_like(tokens[0])
     for token in tokens:
-        key = (key + token + 1) * MULTIPLIER  # int64, modulo 2^64
+        key = times_multiplier(key + token + 1)
         key = key ^ (key >> SHIFT)
     return key % buckets
+
+
+def times_multiplier(key: Tensor) -> Tensor:
+    """key · MULTIPLIER modulo 2^64, int64. A compiler may assume that signed numbers never overflow, so what it sees is
+    unsigned; PyTorch's own kernels keep to the modulus, and on a GPU have no unsigned product."""
+    if torch.compiler.is_compiling():
+        return (key.view(torch.uint64) * MULTIPLIER).view(torch.int64)
+    return key * MULTIPLIER

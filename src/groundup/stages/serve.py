@@ -29,7 +29,7 @@ TOKENS_PER_STEP = 256  # a prompt of 1,500 tokens stops others for 0.6 s at most
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Where to listen, how much to accept and how to compute; port 0 takes any free one."""
+    """Where to listen, how much to accept and how to compute; port 0 takes any free one, `threads` 0 all cores."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -37,6 +37,7 @@ class ServeConfig:
     compile: bool = False
     limits: Limits = field(default_factory=lambda: Limits(tokens_per_step=TOKENS_PER_STEP))
     app: AppOptions = field(default_factory=AppOptions)
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -45,6 +46,8 @@ class ServeConfig:
             raise ConfigError(f"port is {self.port}; it must be between 0 (any free port) and 65535.")
         if not 0 <= self.finish_seconds <= 3600:
             raise ConfigError(f"finish_seconds is {self.finish_seconds}; it must be between 0 and 3600.")
+        if self.threads < 0:
+            raise ConfigError(f"threads is {self.threads}; it must be at least 1, or 0 for all cores.")
         if self.app.max_waiting < 1:
             raise ConfigError(f"max_waiting is {self.app.max_waiting}; at least 1 request must be able to wait.")
         if self.app.max_body_bytes < 1024:
@@ -64,8 +67,12 @@ def run_server(config: ServeConfig, paths: Sequence[Path], on_ready: Ready, name
     """Serve checkpoints, or runs' best ones, until SIGINT or SIGTERM; the names default to the folders'."""
     names = model_names(paths, names)
     with open_port(config.host, config.port) as listener:
-        from groundup.inference.engine import load_engine  # brings torch: a taken port is told before that
+        import torch  # not sooner: a taken port is told before that
 
+        from groundup.inference.engine import load_engine
+
+        if config.threads:
+            torch.set_num_threads(config.threads)
         engines = {name: load_engine(path, limits=config.limits) for name, path in zip(names, paths, strict=True)}
         if config.compile:
             for engine in engines.values():

@@ -63,16 +63,17 @@ def run_serving_benchmark(
     *,
     model: str = "",
     api_key: str = "",
-    compiled: bool = False,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measure a URL, or a server of a run that lives as long as this; writes `result.json` and `serving.html`."""
+    """Measure a URL, or a server of a run, with options of `groundup serve`, that lives as long as this; writes
+    `result.json` and `serving.html`."""
     if target.startswith(("http://", "https://")):
         url = target.rstrip("/")
         result = measured(config, url if url.endswith("/v1") else f"{url}/v1", model, api_key)
     elif not Path(target).exists():
         raise MissingError(f"{target} is neither a URL nor a run; write http://... or a folder's path.")
     else:
-        with started(Path(target), compiled, max(config.concurrency)) as url:
+        with started(Path(target), options, max(config.concurrency)) as url:
             result = measured(config, f"{url}/v1", model, api_key)
         result["roofline"] = roofline(Path(target), result["levels"])
     out.mkdir(parents=True, exist_ok=True)
@@ -89,14 +90,21 @@ def measured(config: ServingBenchmarkConfig, url: str, model: str, api_key: str)
     with progress("load", total=len(config.concurrency)) as advance:
         for concurrency in config.concurrency:
             count = config.requests or 8 * concurrency
-            warm = [_body(config, name, texts, -1 - place) for place in range(concurrency)]
-            asyncio.run(measure(url, warm, Arrival(concurrency), config.seed, api_key))
+            for clients in warm_up(concurrency):
+                warm = [_body(config, name, texts, -1 - place) for place in range(clients)]
+                asyncio.run(measure(url, warm, Arrival(clients), config.seed, api_key))
             bodies = [_body(config, name, texts, place) for place in range(count)]
             samples = asyncio.run(measure(url, bodies, Arrival(concurrency, config.rate), config.seed, api_key))
             levels.append(summary(samples, concurrency))
             advance()
     arrival = "closed loop" if config.rate is None else f"Poisson, {config.rate:g} a second"
     return {"url": url, "model": name, "arrival": arrival, "output_tokens": config.output_tokens, "levels": levels}
+
+
+def warm_up(concurrency: int) -> list[int]:
+    """Numbers of clients before a level: each power of two below it, as a server may compile each batch size when it
+    first comes, and the level's own."""
+    return [*(2**power for power in range((concurrency - 1).bit_length())), concurrency]
 
 
 def prompts(config: ServingBenchmarkConfig, context: int | None) -> list[str]:
@@ -129,10 +137,10 @@ def _body(config: ServingBenchmarkConfig, model: str, texts: Sequence[str], plac
 
 
 @contextlib.contextmanager
-def started(run: Path, compiled: bool, most: int) -> Iterator[str]:
-    """A server of a run in a process of its own; its URL."""
+def started(run: Path, options: Sequence[str], most: int) -> Iterator[str]:
+    """A server of a run in a process of its own, with options of `groundup serve`; its URL."""
     command = [sys.executable, "-m", "groundup.cli.main", "serve", str(run), "--port", "0", "--name", model_name(run)]
-    command += ["--max-waiting", str(max(32, most)), *(["--compile"] if compiled else [])]
+    command += ["--max-waiting", str(max(32, most)), *options]
     environment = {key: value for key, value in os.environ.items() if key != "GROUNDUP_API_KEY"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None

@@ -137,8 +137,13 @@ def batch_figure(name: str, alt: str, y_label: str, x_label: str, steps: Sequenc
 
 
 def _percentiles(seconds: Mapping[str, float | None]) -> Markup:
-    cells = [data(value, "" if value is None else f"{1000 * value:,.0f}") for value in seconds.values()]
+    cells = [data(value, _milliseconds(value)) for value in seconds.values()]
     return join(cells[0], " / ", cells[1], " / ", cells[2])
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """With a decimal below 10: what decodes fast has a token in less than one."""
+    return "" if seconds is None else f"{1000 * seconds:,.1f}" if seconds < 0.01 else f"{1000 * seconds:,.0f}"
 
 
 def _ms(seconds: float | None) -> Markup:
