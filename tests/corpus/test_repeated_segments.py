@@ -90,6 +90,7 @@ def test_without_it_the_documents_are_whole_again(files, tmp_path):
     whole = build_corpus(read_documents(plain.inputs), plain)
     assert list(read_jsonl(tmp_path / "out/train.jsonl")) == whole.train
     assert result["segments"] == {}
+    assert not (tmp_path / "out/jobs/repeated_segments").exists()
     assert sum(MENU[0] in document.text for document in whole.train) > 5
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from groundup.core.config import encode
 from groundup.core.errors import InputError
-from groundup.core.files import new_file
+from groundup.core.files import new_file, remove
 from groundup.corpus.config import CorpusConfig
 from groundup.corpus.crawl.inputs import input_units
 from groundup.corpus.crawl.jobs import CUT, DOCUMENTS, Jobs, Lines, unit_folders
@@ -31,6 +31,7 @@ from groundup.corpus.pipeline import COPIES, require_documents
 from groundup.corpus.sources import hash_files
 
 LEAST_BYTES_OF_A_PIECE = 20  # a mean, for the number of partitions
+SEGMENT_JOBS = ("segment_keys", "segment_copies", CUT)
 COUNTS = ("cleaning", "pii", "languages", "decoding", "passed_over", "quarantined", "damage")
 
 
@@ -96,6 +97,9 @@ def _deduplicate(config: CorpusConfig, jobs: Jobs) -> list[str]:
         masks.append(name)
     if config.segments.enabled:
         masks += _cut_segments(config, jobs, masks)
+    else:  # of another config
+        for name in SEGMENT_JOBS:
+            remove(jobs.folder / name)
     settings = {"deduplication": encode(config.deduplication), "seed": config.seed, "masks": list(masks)}
     jobs.map("bands", "near:map_bands", settings, (DOCUMENTS, *masks))
     jobs.reduce("buckets", "near:reduce_buckets", {}, ("bands",))
@@ -109,9 +113,10 @@ def _cut_segments(config: CorpusConfig, jobs: Jobs, masks: Sequence[str]) -> lis
     """After it the tables are without the lines, paragraphs or spans that occur again."""
     segments = {field.name: getattr(config.segments, field.name) for field in fields(SegmentConfig)}
     settings = {"segments": segments, "seed": config.seed, "masks": list(masks)}
-    jobs.map("segment_keys", "segments:map_segments", settings, (DOCUMENTS, *masks))
-    jobs.reduce("segment_copies", "segments:reduce_segments", settings, ("segment_keys",))
-    jobs.map(CUT, "segments:cut_segments", settings, (DOCUMENTS, *masks, "segment_copies"))
+    keys, copies, cut = SEGMENT_JOBS
+    jobs.map(keys, "segments:map_segments", settings, (DOCUMENTS, *masks))
+    jobs.reduce(copies, "segments:reduce_segments", settings, (keys,))
+    jobs.map(cut, "segments:cut_segments", settings, (DOCUMENTS, *masks, copies))
     jobs.tables = CUT
     return [CUT]
 

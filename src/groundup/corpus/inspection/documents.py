@@ -50,7 +50,7 @@ def rejected_tables(folder: Path) -> list[Path]:
 
 def kept_tables(folder: Path) -> list[Path]:
     """The tables of what passed the stages that look at one document; jobs over the whole crawl may have dropped it."""
-    job = CUT if corpus_config(folder).segments.enabled else DOCUMENTS
+    job = CUT if (folder / "jobs" / CUT).is_dir() else DOCUMENTS
     return [unit / KEPT for unit in unit_folders(folder / "jobs", job)]
 
 
