@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from groundup.cli.serve import KEY_VARIABLE
+from groundup.serving import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from rich.table import Table

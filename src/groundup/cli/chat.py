@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from groundup.cli.serve import KEY_VARIABLE
+from groundup.serving import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from groundup.tokenization.chat import Message
@@ -126,19 +126,19 @@ def of_server(args: Args) -> Answering:
     import httpx
 
     from groundup.core.errors import InputError
-    from groundup.serving.load import find_model
+    from groundup.serving.load import TIMEOUT_SECONDS, api_url, authorization, find_model
 
-    url = args.model.rstrip("/").removesuffix("/v1") + "/v1"
+    url = api_url(args.model)
     key = os.environ.get(KEY_VARIABLE, "")
     name, _ = find_model(url, "", key)
     fields = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
     dials = {field: getattr(args, field) for field in fields}
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    asking: dict[str, Any] = {"headers": authorization(key), "timeout": TIMEOUT_SECONDS}
 
     def answering(messages: Sequence["Message"]) -> Iterator[str]:
         body = {"model": name, "messages": [vars(message) for message in messages], "stream": True, **dials}
         try:
-            with httpx.stream("POST", f"{url}/chat/completions", json=body, headers=headers, timeout=600) as answer:
+            with httpx.stream("POST", f"{url}/chat/completions", json=body, **asking) as answer:
                 if answer.status_code != 200:
                     raise InputError(f"The server refused: {answer.read().decode(errors='replace'):.500}")
                 for line in answer.iter_lines():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
+from groundup.serving import KEY_VARIABLE
+
 if TYPE_CHECKING:
     from groundup.stages.serve import ServeConfig
-
-KEY_VARIABLE = "GROUNDUP_API_KEY"
 
 
 @dataclass(frozen=True)

@@ -74,15 +74,12 @@ def _cut(
     documents: Sequence[Document], remove: Callable[[list[str]], Cut], stage: str
 ) -> tuple[list[Document], Counter[str]]:
     places = [place for place, document in enumerate(documents) if document.drop_reason is None]
-    cut = remove([documents[place].text for place in places])
+    texts = [documents[place].text for place in places]
     done, gone = list(documents), Counter[str](pieces=0, bytes=0)
-    for place, text, pieces in zip(places, cut.texts, cut.pieces.tolist(), strict=True):
-        if pieces == 0:
-            continue
-        left = replace(documents[place], text=text.strip())
-        done[place] = left if left.text else drop(documents[place], stage, "nothing_left")
-        if left.text:
-            gone.update(pieces=pieces, bytes=documents[place].bytes - left.bytes)
+    for number, left, lost in remove(texts).changes(texts):
+        document = documents[places[number]]
+        done[places[number]] = replace(document, text=left) if left else drop(document, stage, "nothing_left")
+        gone.update(lost)
     return done, gone
 
 

@@ -2,6 +2,7 @@
 `structured_outputs` and `guided_json`, `guided_regex`, `guided_choice`, `guided_grammar`."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from groundup.core.errors import GroundupError
@@ -17,10 +18,7 @@ def grammar_of(body: SamplingBody) -> Grammar | None:
     asked = {
         "response_format": _of_response_format(body),
         "structured_outputs": _of_structured_outputs(body.structured_outputs),
-        "guided_json": None if body.guided_json is None else _schema(body.guided_json),
-        "guided_regex": None if body.guided_regex is None else Grammar("regex", body.guided_regex),
-        "guided_choice": None if body.guided_choice is None else one_of(body.guided_choice),
-        "guided_grammar": None if body.guided_grammar is None else Grammar("lark", body.guided_grammar),
+        **{f"guided_{form}": _of(form, getattr(body, f"guided_{form}")) for form in FORMS},
     }
     found = {name: grammar for name, grammar in asked.items() if grammar is not None}
     if not found:
@@ -57,13 +55,8 @@ def _of_response_format(body: SamplingBody) -> Grammar | None:
 def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
     if asked is None:
         return None
-    found = [
-        None if asked.json_ is None else _schema(asked.json_),
-        None if asked.regex is None else Grammar("regex", asked.regex),
-        None if asked.choice is None else one_of(asked.choice),
-        None if asked.grammar is None else Grammar("lark", asked.grammar),
-        _schema(ANY_OBJECT) if asked.json_object else None,
-    ]
+    values = asked.model_dump(by_alias=True)
+    found = [*(_of(form, values[form]) for form in FORMS), _schema(ANY_OBJECT) if asked.json_object else None]
     given = [grammar for grammar in found if grammar is not None]
     if len(given) > 1:
         raise bad_request("structured_outputs names more than one form; leave one of them.", param="structured_outputs")
@@ -72,3 +65,16 @@ def _of_structured_outputs(asked: StructuredOutputs | None) -> Grammar | None:
 
 def _schema(schema: dict[str, Any] | str) -> Grammar:
     return Grammar("json_schema", schema if isinstance(schema, str) else json.dumps(schema))
+
+
+FORMS: dict[str, Callable[[Any], Grammar]] = {
+    "json": _schema,
+    "regex": lambda pattern: Grammar("regex", pattern),
+    "choice": one_of,
+    "grammar": lambda rules: Grammar("lark", rules),
+}
+"""vLLM's names, of fields in `structured_outputs` and behind `guided_`."""
+
+
+def _of(form: str, value: Any) -> Grammar | None:  # noqa: ANN401 - what the field of that form holds
+    return None if value is None else FORMS[form](value)

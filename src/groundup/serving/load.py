@@ -48,9 +48,10 @@ async def measure(
     url: str, bodies: Sequence[Mapping[str, Any]], arrival: Arrival, seed: int, api_key: str = ""
 ) -> list[Sample]:
     """Send every body once; a sample for each."""
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, limits=limits) as client:
+    async with httpx.AsyncClient(
+        base_url=url, headers=authorization(api_key), timeout=TIMEOUT_SECONDS, limits=limits
+    ) as client:
         if arrival.rate is None:
             return await _closed_loop(client, bodies, arrival.concurrency)
         return await _poisson(client, bodies, arrival, arrival.rate, random.Random(seed))
@@ -150,11 +151,20 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     return found
 
 
+def api_url(url: str) -> str:
+    """Where a server's API is, whether its URL was given with /v1 or without."""
+    return url.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def authorization(api_key: str) -> dict[str, str]:
+    """The header that has the key; none without one."""
+    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+
 def find_model(url: str, asked: str, api_key: str = "") -> tuple[str, int | None]:
     """The model to ask, the first one where none is named, and its context's length where the server tells it."""
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        answer = httpx.get(f"{url}/models", headers=headers, timeout=30)
+        answer = httpx.get(f"{url}/models", headers=authorization(api_key), timeout=30)
         answer.raise_for_status()
         models = {model["id"]: model for model in answer.json()["data"]}
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

@@ -32,10 +32,7 @@ class Question:
 
 def chat_question(body: ChatBody, generator: TextGenerator) -> Question:
     """`n` answers to one conversation."""
-    try:
-        prompt = render_prompt(generator.tokenizer, conversation(body.messages))
-    except GroundupError as error:
-        raise bad_request(str(error), param="messages") from error
+    prompt = conversation_ids(body.messages, generator.tokenizer)
     room = _room(prompt, generator, "messages")
     request = _request(body, prompt, room, generator, grammar_of(body))
     return Question(tuple(map(Part, _copies(request, body))), len(prompt), body.alternatives)
@@ -59,9 +56,13 @@ def completion_question(body: CompletionBody, generator: TextGenerator) -> Quest
     return Question(tuple(parts), sum(map(len, prompts)), body.alternatives, tuple(echoes))
 
 
-def conversation(messages: Sequence[ChatMessage]) -> list[Message]:
-    """The turns as the chat template takes them."""
-    return [Message("system" if m.role == "developer" else m.role, _content(m)) for m in messages]
+def conversation_ids(messages: Sequence[ChatMessage], tokenizer: Tokenizer) -> list[int]:
+    """The turns in the chat template."""
+    turns = [Message("system" if m.role == "developer" else m.role, _content(m)) for m in messages]
+    try:
+        return render_prompt(tokenizer, turns)
+    except GroundupError as error:
+        raise bad_request(str(error), param="messages") from error
 
 
 def text_prompt(text: str, tokenizer: Tokenizer) -> list[int]:

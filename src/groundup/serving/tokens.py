@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from groundup.core.errors import GroundupError
-from groundup.serving.errors import bad_request
 from groundup.serving.generator import TextGenerator
 from groundup.serving.logprobs import token_name
-from groundup.serving.prompts import check_ids, conversation
+from groundup.serving.prompts import check_ids, conversation_ids
 from groundup.serving.protocol import DetokenizeBody, TokenizeBody
-from groundup.tokenization.chat import END_OF_TEXT, render_prompt
+from groundup.tokenization.chat import END_OF_TEXT
 
 # The template of `tokenization/chat.py` in Jinja's notation, for clients that render a conversation themselves.
 CHAT_TEMPLATE = """\
@@ -22,10 +20,7 @@ def tokenized(body: TokenizeBody, generator: TextGenerator) -> dict[str, Any]:
     """The ids of a text or a conversation."""
     tokenizer = generator.tokenizer
     if body.messages is not None:
-        try:
-            ids = render_prompt(tokenizer, conversation(body.messages))
-        except GroundupError as error:
-            raise bad_request(str(error), param="messages") from error
+        ids = conversation_ids(body.messages, tokenizer)
     else:
         mark = tokenizer.special_tokens.get(END_OF_TEXT)
         ids = [mark] if body.add_special_tokens and mark is not None else []

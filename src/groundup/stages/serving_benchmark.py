@@ -24,7 +24,8 @@ from typing import Any
 from groundup.core.errors import ConfigError, InputError, MissingError
 from groundup.core.files import require_file, write_json, write_text
 from groundup.core.progress import progress
-from groundup.serving.load import Arrival, find_model, measure, summary
+from groundup.serving import KEY_VARIABLE
+from groundup.serving.load import Arrival, api_url, find_model, measure, summary
 from groundup.stages.serve import model_name
 from groundup.web.serving_page import render
 
@@ -68,13 +69,12 @@ def run_serving_benchmark(
     """Measure a URL, or a server of a run, with options of `groundup serve`, that lives as long as this; writes
     `result.json` and `serving.html`."""
     if target.startswith(("http://", "https://")):
-        url = target.rstrip("/")
-        result = measured(config, url if url.endswith("/v1") else f"{url}/v1", model, api_key)
+        result = measured(config, api_url(target), model, api_key)
     elif not Path(target).exists():
         raise MissingError(f"{target} is neither a URL nor a run; write http://... or a folder's path.")
     else:
         with started(Path(target), options, max(config.concurrency)) as url:
-            result = measured(config, f"{url}/v1", model, api_key)
+            result = measured(config, url, model, api_key)
         result["roofline"] = roofline(Path(target), result["levels"])
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "result.json", result)
@@ -138,17 +138,17 @@ def _body(config: ServingBenchmarkConfig, model: str, texts: Sequence[str], plac
 
 @contextlib.contextmanager
 def started(run: Path, options: Sequence[str], most: int) -> Iterator[str]:
-    """A server of a run in a process of its own, with options of `groundup serve`; its URL."""
+    """A server of a run in a process of its own, with options of `groundup serve`; the URL of its API."""
     command = [sys.executable, "-m", "groundup.cli.main", "serve", str(run), "--port", "0", "--name", model_name(run)]
     command += ["--max-waiting", str(max(32, most)), *options]
-    environment = {key: value for key, value in os.environ.items() if key != "GROUNDUP_API_KEY"}
+    environment = {key: value for key, value in os.environ.items() if key != KEY_VARIABLE}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
         try:
             url = next((line.split()[-1] for line in server.stdout if line.strip().startswith("API")), None)
             if url is None:
                 raise InputError(f"The server of {run} did not start; what it said stands above.")
-            yield url.removesuffix("/v1")
+            yield url
         finally:
             server.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -8,6 +8,7 @@ A piece's place is its unit and its number among the pieces of the unit's living
 one stays is decided as in memory (`corpus/dedup/segments.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,7 +67,7 @@ def cut_segments(task: Task) -> dict[str, Any]:
     """Config: `segments`, `masks`. Counts what went out of the documents that stay."""
     config = decode(SegmentConfig, task.config["segments"])
     alive, gone = live_rows(task, task.config["masks"]), _repeated_pieces(task)
-    counts = {"pieces": 0, "bytes": 0}
+    counts = Counter[str](pieces=0, bytes=0)
     emptied: list[int] = []
     number = 0
 
@@ -79,23 +80,19 @@ def cut_segments(task: Task) -> dict[str, Any]:
         low, high = np.searchsorted(gone, (number, number + len(repeated)))
         repeated[gone[low:high] - number] = True
         number += len(repeated)
-        result = cut(found, pieces, repeated, config)
-        for row, before, after, cuts in zip(rows.tolist(), found, result.texts, result.pieces.tolist(), strict=True):
-            if cuts == 0:
-                continue
-            if left := after.strip():
-                texts[row - first] = left
-                counts["pieces"] += cuts
-                counts["bytes"] += len(before.encode()) - len(left.encode())
+        for number, left, lost in cut(found, pieces, repeated, config).changes(found):
+            counts.update(lost)
+            if left:
+                texts[rows[number] - first] = left
             else:
-                emptied.append(row)
+                emptied.append(int(rows[number]))
         return texts
 
     replace_texts(table_of(task), task.folder / KEPT, change)
     dropped = np.zeros(len(emptied), DROPPED)
     dropped["place"] = dropped["kept"] = places(task.inputs["number"], emptied)  # a copy of no other document
     np.save(task.folder / DROPS, dropped)
-    return counts
+    return dict(counts)
 
 
 def _repeated_pieces(task: Task) -> NDArray[np.int64]:

@@ -16,7 +16,8 @@ Over many files the hashes go through the shuffle of `corpus/crawl`, as those of
 16 bytes for an item.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -51,6 +52,14 @@ class Cut(NamedTuple):
     texts: list[str]
     pieces: Places
     bytes: Places
+
+    def changes(self, before: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
+        """Of each text that lost something: its place, what is left of it without white space at its ends, and how many
+        pieces and bytes that took; a text of which nothing is left counts none, as it goes whole."""
+        for place in np.flatnonzero(self.pieces).tolist():
+            left = self.texts[place].strip()
+            size = len(before[place].encode()) - len(left.encode())
+            yield place, left, Counter(pieces=int(self.pieces[place]), bytes=size) if left else Counter()
 
 
 def remove_repeated(texts: Sequence[str], config: SegmentConfig, priorities: Sequence[int] | None = None) -> Cut:
