@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from groundup.cli.main import main
 from groundup.core.errors import ConfigError, InputError, MissingError
 from groundup.serving.load import Arrival, Sample, measure, percentiles, summary
-from groundup.stages.serving_benchmark import ServingBenchmarkConfig, run_serving_benchmark, warm_up
+from groundup.stages.config import ServingBenchmarkConfig
+from groundup.stages.serving_benchmark import run_serving_benchmark, warm_up
 from groundup.web.serving_page import render
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))

@@ -1,13 +1,14 @@
 """`groundup bench-serve`: latency and throughput of a server against the number of its clients."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from groundup.serving import KEY_VARIABLE
+from groundup.stages.config import ServingBenchmarkConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,26 +31,13 @@ class Args:
 
     target: Annotated[str, tyro.conf.Positional]
     """A URL, a run or a checkpoint folder."""
-    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Numbers of clients, one level each."""
-    requests: int = 0
-    """Requests of each level; 0 for eight of each client."""
-    rate: float | None = None
-    """Requests a second, at random times."""
-    prompt_tokens: int = 64
-    """About how long random prompts are."""
-    output_tokens: int = 64
-    """How long answers are."""
-    prompts: Path | None = None
-    """A file with a prompt on each line, instead of random ones."""
+    config: Annotated[ServingBenchmarkConfig, tyro.conf.arg(name="")] = field(default_factory=ServingBenchmarkConfig)
     model: str = ""
     """The model to ask; the server's first if left out."""
     compile: bool = False
     """Start the server with --compile."""
     threads: int = 0
     """Start the server with --threads."""
-    seed: int = 0
-    """The same seed asks the same."""
     out: Path = Path("runs/bench-serve")
     """Where result.json and serving.html go."""
 
@@ -57,13 +45,11 @@ class Args:
 def run(args: Args) -> None:
     from rich.console import Console
 
-    from groundup.stages.serving_benchmark import ServingBenchmarkConfig, run_serving_benchmark
+    from groundup.stages.serving_benchmark import run_serving_benchmark
 
-    levels = (args.concurrency, args.requests, args.rate, args.prompt_tokens, args.output_tokens, args.prompts)
-    config = ServingBenchmarkConfig(*levels, args.seed)
     key = os.environ.get(KEY_VARIABLE, "")
     options = [*(["--compile"] if args.compile else []), "--threads", str(args.threads)]
-    result = run_serving_benchmark(config, args.target, args.out, model=args.model, api_key=key, options=options)
+    result = run_serving_benchmark(args.config, args.target, args.out, model=args.model, api_key=key, options=options)
     console = Console()
     console.print(latencies(result))
     failed = sum(level["failed"] for level in result["levels"])

@@ -243,3 +243,32 @@ def require_positive(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class ServingBenchmarkConfig:
+    """How a server is asked."""
+
+    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Numbers of clients, one level each."""
+    requests: int = 0
+    """Requests of each level; 0 for eight of each client."""
+    rate: float | None = None
+    """Requests a second, at random times."""
+    prompt_tokens: int = 64
+    """About how long random prompts are."""
+    output_tokens: int = 64
+    """How long answers are."""
+    prompts: Path | None = None
+    """A file with a prompt on each line, instead of random ones."""
+    seed: int = 0
+    """The same seed asks the same."""
+
+    def __post_init__(self) -> None:
+        if not self.concurrency or min(self.concurrency) < 1:
+            raise ConfigError(f"concurrency is {self.concurrency}; give one or more numbers of at least 1.")
+        for name in ("prompt_tokens", "output_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.requests < 0 or (self.rate is not None and not self.rate > 0):
+            raise ConfigError(f"requests is {self.requests} and rate {self.rate}; neither may be below 0.")

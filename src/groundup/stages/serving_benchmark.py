@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +25,13 @@ from groundup.core.files import require_file, write_json, write_text
 from groundup.core.progress import progress
 from groundup.serving import KEY_VARIABLE
 from groundup.serving.load import Arrival, api_url, find_model, measure, summary
+from groundup.stages.config import ServingBenchmarkConfig
 from groundup.stages.serve import model_name
 from groundup.web.serving_page import render
 
 TEXT = "the of and to in a our we that be is it for have this with which by as not on are all from"
 START_SECONDS = 300
 DTYPES = {"torch.bfloat16": "bfloat16", "torch.float32": "float32"}
-
-
-@dataclass(frozen=True)
-class ServingBenchmarkConfig:
-    """`rate` None is a closed loop; `prompts` a file with a prompt on each line, else random words."""
-
-    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
-    requests: int = 0
-    """Per level; 0 takes eight for each client."""
-    rate: float | None = None
-    prompt_tokens: int = 64
-    output_tokens: int = 64
-    prompts: Path | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.concurrency or min(self.concurrency) < 1:
-            raise ConfigError(f"concurrency is {self.concurrency}; give one or more numbers of at least 1.")
-        for name in ("prompt_tokens", "output_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.requests < 0 or (self.rate is not None and not self.rate > 0):
-            raise ConfigError(f"requests is {self.requests} and rate {self.rate}; neither may be below 0.")
 
 
 def run_serving_benchmark(
